@@ -1,0 +1,1 @@
+"""Geometry, rigs and calibration. The lowest layer: numpy, OpenCV and yaml only."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to the car: export, runtimes, parity, the pipeline."""

@@ -1,0 +1,1 @@
+"""The `geniedrive` command: one file per subcommand, heavy imports inside."""

@@ -1,0 +1,41 @@
+"""`geniedrive`: registers the subcommands and turns our errors into exit codes.
+
+Only typer is imported here; each command imports what it needs when it runs, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from calib.errors import CheckFailed, InputError
+from genie.cli import data, deployment, evaluate, ros, train
+
+app = typer.Typer(
+    name="geniedrive",
+    help="A driving world model, from nuScenes to a ROS 2 topic.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data")
+for module in (evaluate, train, deployment, ros):
+    module.register(app)
+
+
+def main() -> None:
+    """Exit 2 for the user's mistake, 1 for a failed check, both without a traceback."""
+    try:
+        app()
+    except InputError as error:
+        print(f"geniedrive: {error}", file=sys.stderr)
+        sys.exit(2)
+    except CheckFailed as error:
+        print(f"geniedrive: check failed: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A synthetic nuScenes in the real schema: world, labels, writer; sensors plug in between."""

@@ -1,0 +1,1 @@
+"""Offline replay: forecasts against what happened."""

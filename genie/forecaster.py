@@ -1,0 +1,42 @@
+"""What evaluation asks of anything that forecasts: baselines, the PyTorch model, an exported bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.types import SensorFrame
+
+
+@dataclass(frozen=True)
+class ForecastResult:
+    """semantics: uint8 [H, 200, 200, 16], step h in the future ego frame; ego_from_future: float64 [H, 4, 4]."""
+
+    semantics: NDArray[np.uint8]
+    ego_from_future: NDArray[np.float64]
+
+
+class Forecaster(Protocol):
+    """Observes every frame of a sequence in order; forecasts when asked, from what it has observed so far."""
+
+    name: str
+
+    def reset(self) -> None:
+        """Forgets everything: a new sequence begins."""
+        ...
+
+    def observe(self, frame: SensorFrame) -> None:
+        """Takes the next frame. Frames may be 0.1 s (stream) or 0.5 s (keyframes) apart: use the stamps."""
+        ...
+
+    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+        """Forecasts HORIZONS_S after the last observed frame.
+
+        Args:
+            ego_from_future: float64 [H, 4, 4], the future ego poses in the current ego frame (ego mode "given"),
+                or None (ego mode "predicted"): the forecaster then uses its own trajectory.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What the car sees now: data types, preprocessing, occupancy, metrics."""
