@@ -1,0 +1,25 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def mini_root() -> Path:
+    """The real nuScenes mini fragments (non-commercial, not part of this repository).
+
+    Looked for in $GENIEDRIVE_MINI_ROOT, then beside the repository. In CI they must be there.
+    """
+    root = Path(os.environ.get("GENIEDRIVE_MINI_ROOT", REPOSITORY.parent / "shared/data/nuscenes-mini"))
+    if not (root / "v1.0-mini").is_dir():
+        reason = f"no nuScenes mini fragments at {root}; set GENIEDRIVE_MINI_ROOT"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return root
