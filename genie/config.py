@@ -1,0 +1,134 @@
+"""Typed configs, named presets (genie/configs/*.yaml) and YAML overrides. The resolved config goes into the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from calib.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The world model. Grid, column size and horizons are the project's constants (perception/types.py)."""
+
+    width: int = 128  # d, channels of a token
+    heads: int = 4
+    layers: int = 4
+    history: int = 5  # past frames whose keys and values are kept
+    class_channels: int = 8  # embedding of one voxel's class
+    invented: int = 1280  # R, columns outside the observation decoded per tick
+    decoder_width: int = 128
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run on crops of 10 Hz streams."""
+
+    steps: int = 1500
+    batch: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup_steps: int = 50
+    gradient_clip: float = 1.0
+    crop_columns: int = 25
+    invented_per_crop: int = 192
+    mini_style_share: float = 0.5  # of samples reduced to solid boxes and road, as streams made from boxes are
+    motion_weight: float = 1.0
+    fill_weight: float = 1.0
+    trajectory_weight: float = 0.2
+    holdout_scenes: int = 2
+    checkpoint_every: int = 200
+    validate_every: int = 500
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "edge"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def preset_names() -> list[str]:
+    folder = resources.files("genie") / "configs"
+    return sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config:
+    """A preset by name or a YAML file, then `key.sub=value` overrides (values are YAML).
+
+    Raises:
+        InputError: no such preset or file, unknown key, or a value of the wrong type.
+    """
+    if name_or_path in preset_names():
+        text = (resources.files("genie") / "configs" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        origin: str | Path = name_or_path
+    else:
+        origin = Path(name_or_path)
+        if not origin.is_file():
+            raise InputError(
+                f"no preset or config file named {name_or_path!r}",
+                expected=f"one of {', '.join(preset_names())}, or a YAML file",
+                fix="check the name or the path",
+            )
+        text = origin.read_text(encoding="utf-8")
+    tree = yaml.safe_load(text) or {}
+    tree.setdefault("name", Path(name_or_path).stem)
+    for item in overrides or []:
+        _override(tree, item)
+    return from_tree(Config, tree, origin)
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    key, separator, value = item.partition("=")
+    if not separator:
+        raise InputError(
+            f"override {item!r} has no '='", expected="key.sub=value, e.g. train.steps=100", fix="write key=value"
+        )
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = yaml.safe_load(value)
+
+
+def from_tree(cls: type[T], tree: dict[str, Any], origin: Path | str) -> T:
+    """A frozen dataclass from nested dicts; unknown keys and wrong types are the user's mistakes."""
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise InputError(
+                f"unknown key {key!r}", expected=f"one of {', '.join(known)}", fix="remove or rename it", path=origin
+            )
+        default = _default_of(known[key])
+        if dataclasses.is_dataclass(default) and isinstance(value, dict):
+            values[key] = from_tree(type(default), value, origin)
+        elif isinstance(default, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            values[key] = float(value)
+        elif type(value) is type(default):
+            values[key] = value
+        else:
+            raise InputError(
+                f"{key} is {value!r} ({type(value).__name__})",
+                expected=f"a {type(default).__name__}",
+                fix="correct the value; note that YAML reads 1e-3 as text, 1.0e-3 as a number",
+                path=origin,
+            )
+    return cls(**values)
+
+
+def _default_of(f: dataclasses.Field[Any]) -> Any:
+    return f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+
+
+def to_tree(config: Config | ModelConfig | TrainConfig) -> dict[str, Any]:
+    """Nested plain dicts, for YAML and JSON."""
+    return dataclasses.asdict(config)
