@@ -1,0 +1,110 @@
+"""What the sensors have not seen yet: columns outside the observation, decoded once per tick for all horizons.
+
+Shapes: B batch, R invented columns, N tokens, d channels, S static classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genie.attention import Attention, Rotary, rotary
+from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT, invert, local_positions, take_rows, transform
+from genie.tokenizer import ColumnTokenizer
+from perception.types import GRID, HORIZONS_S, MOVABLE, NUM_CLASSES
+
+PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
+EXTENDED = COLUMNS + 2 * PAD
+STATIC = tuple(c for c in range(NUM_CLASSES) if c not in MOVABLE)  # only what stands is invented
+PRIOR_LOGIT = 4.0
+
+
+class Invented(NamedTuple):
+    """Columns that were decoded.
+
+    slot: int64 [EXTENDED * EXTENDED], the row of each extended column in `classes`, or -1.
+    classes: int64 [R * 16, 16], class ids: 16 cells a column, 16 heights.
+    """
+
+    slot: Tensor
+    classes: Tensor
+
+
+def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, " R"]:
+    """Extended columns outside the grid that the future grids will show, those needed soonest first."""
+    local = local_positions(EXTENDED, trajectory.device) - PAD
+    centers = (local + 0.5) * COLUMN_M + GRID.origin[0]
+    half = -GRID.origin[0]
+    outside = ((local < 0) | (local > COLUMNS - 1)).any(dim=-1)
+    future_from_now = invert(trajectory)
+    seen = (transform(future_from_now.unsqueeze(1), centers.unsqueeze(0)).abs() < half + COLUMN_M).all(dim=-1)
+    soonness = torch.arange(len(HORIZONS_S), 0, -1, device=trajectory.device, dtype=torch.float32)
+    score = (seen.to(torch.float32) * soonness.unsqueeze(1)).amax(dim=0) * outside.to(torch.float32)
+    # Distinct scores: every runtime then breaks ties in the same way.
+    rank = torch.arange(EXTENDED * EXTENDED, device=trajectory.device, dtype=torch.float32)
+    return torch.topk(score - rank * 2e-5, count, sorted=True).indices
+
+
+def border_ground(bare: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], side: int) -> Int[Tensor, "B R 16 16"]:
+    """Ground of columns outside a window of `side` columns: its border cells, continued outwards.
+
+    Args:
+        bare: class ids of the window's cells (M = (4 * side) ** 2), nothing but ground in them.
+        position: column coordinates relative to the window's corner.
+    """
+    cells = side * CELLS
+    within = torch.arange(CELLS * CELLS, device=position.device)
+    x = position[..., 0].unsqueeze(-1) * CELLS + torch.div(within, CELLS, rounding_mode="floor")
+    y = position[..., 1].unsqueeze(-1) * CELLS + within % CELLS
+    nearest = x.clamp(0, cells - 1) * cells + y.clamp(0, cells - 1)
+    return take_rows(bare, nearest.flatten(1)).unflatten(1, (-1, CELLS * CELLS))
+
+
+class Invention(nn.Module):
+    """Each invented column asks the tokens: starting from the nearest border column and the ground copied from there."""
+
+    def __init__(self, width: int, heads: int, decoder_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.offset = nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, width))
+        self.norm_query = nn.LayerNorm(width)
+        self.norm_tokens = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_hidden = nn.LayerNorm(width)
+        self.hidden = nn.Sequential(nn.Linear(width, decoder_width), nn.GELU())
+        self.logits = nn.Linear(decoder_width, CELLS * CELLS * HEIGHT * len(STATIC))
+        nn.init.zeros_(self.logits.weight)
+        nn.init.zeros_(self.logits.bias)
+        self.register_buffer("static", torch.tensor(STATIC), persistent=False)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N d"],
+        phase: Rotary,
+        side: int,
+        position: Float[Tensor, "B R 2"],
+        ground: Int[Tensor, "B R 16 16"],
+        tokenizer: ColumnTokenizer,
+    ) -> Float[Tensor, "B R 256 S"]:
+        """Logits over the static classes.
+
+        Args:
+            position: column coordinates relative to the window's corner; outside it.
+            ground: class ids copied from the nearest observed ground: the prior, and what is left without learning.
+        """
+        border = torch.clamp(position, 0, side - 1)
+        nearest = take_rows(tokens, (border[..., 0] * side + border[..., 1]).long())
+        away = (position - border) / COLUMNS
+        query = nearest + tokenizer.voxels(ground) + self.offset(torch.cat([away, away.abs()], dim=-1))
+        width = tokens.shape[-1] // self.heads
+        read = self.attention.cache(self.norm_tokens(tokens))
+        query = query + self.attention(self.norm_query(query), rotary(position, width), read, phase)
+        residual = self.logits(self.hidden(self.norm_hidden(query)))
+        prior = (ground.flatten(2).unsqueeze(-1) == self.static).to(residual.dtype) * PRIOR_LOGIT
+        return residual.unflatten(-1, (-1, len(STATIC))) + prior
+
+    def classes(self, logits: Float[Tensor, "R 256 S"]) -> Int[Tensor, "R 256"]:
+        return self.static[logits.argmax(dim=-1)]

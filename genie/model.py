@@ -1,0 +1,191 @@
+"""GenieDrive: one tick of the world model, dense form.
+
+    tokens   = encode the observed columns
+    tokens   = attend to each other and to the ego-warped history
+    motion   = measured velocity of each object, corrected by what the tokens know
+    ego      = the given plan, or the trajectory that the model expects
+    invented = columns that the future will show and nobody has seen, decoded once
+    forecast = one gather per horizon
+
+Shapes: B = 1 on the car; N = 2500 columns of 4x4x16 voxels, d channels; K = 128 objects; H = 6 horizons of 0.5 s;
+P past frames; R invented columns. SI units; planar poses are x (m), y (m), yaw (rad).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genie.attention import KeysValues, Layer, Rotary, rotary
+from genie.columns import (
+    CELLS,
+    COLUMNS,
+    HEIGHT,
+    Window,
+    compose,
+    invert,
+    local_positions,
+    take_rows,
+    warp_columns,
+    whole_grid,
+)
+from genie.config import ModelConfig
+from genie.decoder import EXTENDED, PAD, Invented, Invention, border_ground, choose_columns
+from genie.forecast import Moved, bare_ground, move
+from genie.motion import MotionHead, TrajectoryHead
+from genie.observation import CENTER
+from genie.state import StreamState
+from genie.tokenizer import ColumnTokenizer
+from perception.types import HORIZONS_S
+
+
+class TrackedOccupancy(NamedTuple):
+    """One observation and the objects in it, as `genie.observation.observe` prepares them."""
+
+    semantics: Int[Tensor, "X Y Z"]
+    object_id: Int[Tensor, "X Y"]
+    uncovered: Int[Tensor, "X Y"]
+    objects: Float[Tensor, "K F"]
+
+
+class EgoMotion(NamedTuple):
+    """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); continues [1], 0 at a start."""
+
+    now_from_previous: Float[Tensor, "3"]
+    velocity: Float[Tensor, "3"]
+    continues: Float[Tensor, "1"]
+
+
+class Plan(NamedTuple):
+    """trajectory [H, 3], future ego poses in the present ego frame; given [1], 0 lets the model expect its own."""
+
+    trajectory: Float[Tensor, "H 3"]
+    given: Float[Tensor, "1"]
+
+
+class Forecast(NamedTuple):
+    """semantics int32 [H, 200, 200, 16] in the future ego frames; trajectory [H, 3]; displacement [H, K, 3] of the
+    objects; confidence [H, 50, 50], probability that a voxel forecast as occupied in that column is right."""
+
+    semantics: Int[Tensor, "H X Y Z"]
+    trajectory: Float[Tensor, "H 3"]
+    displacement: Float[Tensor, "H K 3"]
+    confidence: Float[Tensor, "H 50 50"]
+
+
+class GenieDrive(nn.Module):
+    """The dense twin: every column is encoded and attends to everything, every tick."""
+
+    confidence_of_origin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = ColumnTokenizer(config.width, config.class_channels)
+        self.layers = nn.ModuleList(Layer(config.width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.motion = MotionHead(config.width)
+        self.trajectory = TrajectoryHead(config.width)
+        self.invention = Invention(config.width, config.heads, config.decoder_width)
+        # Measured on held-out scenes at the end of training, by horizon and origin (observed, moved, invented).
+        self.register_buffer("confidence_of_origin", torch.zeros(len(HORIZONS_S), 3))
+
+    def step(
+        self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState, plan: Plan
+    ) -> tuple[Forecast, StreamState]:
+        """One tick: the newest observation in, the next three seconds out."""
+        batch = TrackedOccupancy(*(x.unsqueeze(0) for x in occupancy))
+        velocity = ego_motion.velocity.unsqueeze(0)
+        window = whole_grid(device=occupancy.objects.device)
+        encoded = self.tokenizer(batch.semantics, batch.object_id, batch.objects)
+        now_from_past = compose(ego_motion.now_from_previous.unsqueeze(0), state.now_from_past)
+        filled = state.filled * ego_motion.continues
+        history = self._warp_history(state, now_from_past, filled, window)
+        tokens = self.attend(encoded, *history)
+        motion = self.motion(batch.objects, tokens, window, velocity)
+        expected = self.trajectory(tokens, velocity)[0]
+        trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
+        bare = bare_ground(occupancy.semantics, occupancy.uncovered)
+        invented = self._invent(bare, tokens, trajectory)
+        moved = move(
+            occupancy.semantics,
+            occupancy.object_id,
+            bare,
+            occupancy.objects[:, CENTER],
+            motion.displacement[0],
+            trajectory,
+            invented,
+        )
+        forecast = Forecast(moved.semantics, trajectory, motion.displacement[0], self._confidence(moved))
+        return forecast, self._advance(state, encoded, now_from_past, filled)
+
+    def attend(
+        self,
+        tokens: Float[Tensor, "B N d"],
+        past: list[KeysValues],
+        past_readable: Tensor,
+    ) -> Float[Tensor, "B N d"]:
+        """All layers: present tokens read each other and the warped history ([B, P * N, d] a layer)."""
+        side = int(tokens.shape[1] ** 0.5)
+        phase = self.phase(side, tokens)
+        frames = self.config.history
+        past_phase = Rotary(phase.cos.repeat(1, frames, 1), phase.sin.repeat(1, frames, 1))
+        for layer, read in zip(self.layers, past, strict=True):
+            tokens = layer(tokens, phase, read, past_phase, past_readable)
+        return self.norm(tokens)
+
+    def phase(self, side: int, tokens: Tensor) -> Rotary:
+        """Rotary phases of a window's columns."""
+        position = local_positions(side, tokens.device).unsqueeze(0)
+        return rotary(position, self.config.width // self.config.heads)
+
+    def _warp_history(
+        self, state: StreamState, now_from_past: Tensor, filled: Tensor, window: Window
+    ) -> tuple[list[KeysValues], Tensor]:
+        """Keys and values where their columns are now: a nearest-cell gather, never an interpolation."""
+        frames = self.config.history
+        windows = Window(window.first.expand(frames, 2), window.side)
+        warped = warp_columns(invert(now_from_past), windows, windows)
+        readable = warped.inside & (filled > 0).unsqueeze(1)
+        past = [
+            KeysValues(
+                take_rows(keys, warped.index).reshape(1, -1, keys.shape[-1]),
+                take_rows(values, warped.index).reshape(1, -1, values.shape[-1]),
+            )
+            for keys, values in zip(state.keys, state.values, strict=True)
+        ]
+        return past, readable.reshape(1, -1)
+
+    def _invent(self, bare: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
+        chosen = choose_columns(trajectory, self.config.invented)
+        column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="floor"), chosen % EXTENDED], dim=-1) - PAD
+        position = column.unsqueeze(0)
+        ground = border_ground(bare.unsqueeze(0), position, COLUMNS)
+        logits = self.invention(
+            tokens, self.phase(COLUMNS, tokens), COLUMNS, position.to(tokens.dtype), ground, self.tokenizer
+        )
+        slots = torch.arange(self.config.invented, device=chosen.device)
+        slot = torch.full((EXTENDED * EXTENDED,), -1, device=chosen.device).index_put((chosen,), slots)
+        return Invented(slot, self.invention.classes(logits[0]).reshape(-1, HEIGHT))
+
+    def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
+        horizons = len(HORIZONS_S)
+        row = moved.origin.reshape(horizons, -1) + 3 * torch.arange(horizons, device=moved.origin.device).unsqueeze(1)
+        cells = self.confidence_of_origin.reshape(-1)[row].reshape(1, horizons, *moved.origin.shape[1:])
+        return nn.functional.avg_pool2d(cells, CELLS)[0]
+
+    def _advance(
+        self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor
+    ) -> StreamState:
+        """The present frame becomes the newest past frame; the oldest is dropped."""
+        present = [layer.remember(encoded) for layer in self.layers]
+        here = torch.zeros_like(now_from_past[:1])
+        return StreamState(
+            tuple(torch.cat([now.keys, old[:-1]]) for now, old in zip(present, state.keys, strict=True)),
+            tuple(torch.cat([now.values, old[:-1]]) for now, old in zip(present, state.values, strict=True)),
+            torch.cat([here, now_from_past[:-1]]),
+            torch.cat([torch.ones_like(filled[:1]), filled[:-1]]),
+        )

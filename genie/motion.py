@@ -1,0 +1,107 @@
+"""Where each object and the ego will be: measured motion in, learned correction out.
+
+Shapes: B batch, K objects, H horizons, d channels. SI units, in the ego frame at the stamp.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from genie.observation import AXIS, CENTER, HEADING, KIND, MEASURED, SCALARS, VECTORS
+from genie.columns import Window, column_of, take_rows
+from perception.types import HORIZONS_S, MOVABLE
+
+RESIDUAL_M = 4.0  # scale of a unit output: metres, and
+RESIDUAL_RAD = 0.5  # radians
+
+
+class ObjectMotion(NamedTuple):
+    """Rigid motion of each object until each horizon: [B, H, K, 3] displacement x, y (m) and turn (rad)."""
+
+    displacement: Float[Tensor, "B H K 3"]
+
+
+def measured_displacement(objects: Float[Tensor, "B K F"]) -> Float[Tensor, "B H K 3"]:
+    """Constant measured velocity, no turn: what a tracker without learning says."""
+    seconds = torch.tensor(HORIZONS_S, device=objects.device)[None, :, None, None]
+    moved = objects[:, None, :, MEASURED] * seconds
+    return torch.cat([moved, torch.zeros_like(moved[..., :1])], dim=-1)
+
+
+class MotionHead(nn.Module):
+    """A residual on the measured motion, in the frame of each object's heading."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inputs = 2 * len(VECTORS) + 2 + (SCALARS.stop - SCALARS.start) + len(MOVABLE) + 2
+        self.token = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 128))
+        self.features = nn.Linear(inputs, 128)
+        self.mlp = nn.Sequential(nn.GELU(), nn.Linear(128, 128), nn.GELU())
+        self.residual = nn.Linear(128, 3 * len(HORIZONS_S))
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    def forward(
+        self,
+        objects: Float[Tensor, "B K F"],
+        tokens: Float[Tensor, "B N d"],
+        window: Window,
+        ego_velocity: Float[Tensor, "B 3"],
+    ) -> ObjectMotion:
+        along = objects[..., HEADING]
+        own = take_rows(tokens, column_of(objects[..., CENTER], window))
+        hidden = self.mlp(self.features(self._in_heading_frame(objects, along, ego_velocity)) + self.token(own))
+        residual = self.residual(hidden).unflatten(-1, (len(HORIZONS_S), 3)).transpose(1, 2)  # (B, H, K, 3)
+        cos, sin = along[:, None, :, 0], along[:, None, :, 1]
+        scaled_x, scaled_y = residual[..., 0] * RESIDUAL_M, residual[..., 1] * RESIDUAL_M
+        correction = torch.stack(
+            [cos * scaled_x - sin * scaled_y, sin * scaled_x + cos * scaled_y, residual[..., 2] * RESIDUAL_RAD], dim=-1
+        )
+        exists = (objects[..., KIND].sum(-1) > 0)[:, None, :, None]
+        return ObjectMotion(torch.where(exists, measured_displacement(objects) + correction, 0.0))
+
+    def _in_heading_frame(self, objects: Tensor, along: Tensor, ego_velocity: Tensor) -> Tensor:
+        cos, sin = along[..., 0], along[..., 1]
+        turned = []
+        for columns in VECTORS:
+            x, y = objects[..., columns].unbind(-1)
+            turned += [cos * x + sin * y, cos * y - sin * x]
+        axis_x, axis_y = objects[..., AXIS].unbind(-1)
+        twice_cos, twice_sin = cos * cos - sin * sin, 2 * cos * sin
+        turned += [twice_cos * axis_x + twice_sin * axis_y, twice_cos * axis_y - twice_sin * axis_x]
+        turned += [cos * ego_velocity[:, None, 0], -sin * ego_velocity[:, None, 0]]
+        vectors = torch.stack(turned, dim=-1) * 0.2
+        return torch.cat([vectors, objects[..., SCALARS], objects[..., KIND]], dim=-1)
+
+
+class TrajectoryHead(nn.Module):
+    """The ego's own future where no plan is given: constant speed and yaw rate, and a learned residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU(), nn.Linear(64, 3 * len(HORIZONS_S)))
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
+
+    def forward(self, tokens: Float[Tensor, "B N d"], ego_velocity: Float[Tensor, "B 3"]) -> Float[Tensor, "B H 3"]:
+        seconds = torch.tensor(HORIZONS_S, device=tokens.device)
+        speed, slip, rate = (ego_velocity[:, i, None] for i in range(3))
+        turn = rate * seconds
+        # An arc; sin(turn / 2) / (turn / 2) is flat near zero, so a floor on the angle is exact enough.
+        half = torch.where(turn.abs() < 1e-3, torch.full_like(turn, 1e-3), turn) / 2
+        chord = seconds * half.sin() / half
+        arc = torch.stack(
+            [
+                chord * (speed * (turn / 2).cos() - slip * (turn / 2).sin()),
+                chord * (speed * (turn / 2).sin() + slip * (turn / 2).cos()),
+                turn,
+            ],
+            dim=-1,
+        )
+        residual = self.mlp(torch.cat([tokens.mean(dim=1), ego_velocity * 0.1], dim=-1))
+        scale = torch.tensor([RESIDUAL_M, RESIDUAL_M, RESIDUAL_RAD], device=tokens.device)
+        return arc + residual.unflatten(-1, (len(HORIZONS_S), 3)) * scale

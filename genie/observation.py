@@ -1,0 +1,143 @@
+"""What one tick sees: occupancy, the objects in it with their measured motion, and how the ego moved.
+
+This is the one preprocessing: training, evaluation, export and the car all call `observe`. numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.transforms import inverse, planar
+from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
+from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
+from perception.types import MOVABLE, SensorFrame
+
+PAST_S = (0.2, 0.5, 1.0)  # where was it then?
+# Columns of ObservedScene.objects. Vectors are in the ego frame at the stamp; SI units.
+CENTER, HEADING, MEASURED, FAST, SLOW = slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8), slice(8, 10)
+PAST, AXIS = slice(10, 16), slice(16, 18)
+VECTORS = (MEASURED, FAST, SLOW, slice(10, 12), slice(12, 14), slice(14, 16))
+SCALARS = slice(18, 26)  # past seen x3, age, half length, half width, at border, log cells
+KIND = slice(26, 26 + len(MOVABLE))
+OBJECT_CHANNELS = 26 + len(MOVABLE)
+GAP_S = 1.2  # a longer gap between frames starts afresh
+
+
+class ObservedScene(NamedTuple):
+    """One observation as arrays of fixed shape, K = 128 objects.
+
+    semantics:    uint8 [200, 200, 16].
+    object_id:    int32 [200, 200], 0 or 1 + row in `objects`.
+    uncovered:    int32 [200, 200], flat index of the nearest cell that no object covers.
+    objects:      float32 [K, OBJECT_CHANNELS], zero rows where there is no object.
+    ego_motion:   float32 [3], x (m), y (m), yaw (rad) of the previous ego frame in the present one; zeros at a start.
+    ego_velocity: float32 [3], the same as rates of the ego itself: forward, left (m/s), yaw rate (rad/s).
+    continues:    float32 [1], 1 where there is a previous frame, 0 at a start.
+    """
+
+    semantics: NDArray[np.uint8]
+    object_id: NDArray[np.int32]
+    uncovered: NDArray[np.int32]
+    objects: NDArray[np.float32]
+    ego_motion: NDArray[np.float32]
+    ego_velocity: NDArray[np.float32]
+    continues: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ObserverState:
+    """What preprocessing carries from frame to frame."""
+
+    tracks: Tracks
+    world_from_ego: NDArray[np.float64] | None
+    stamp_us: int
+
+
+def start_observer() -> ObserverState:
+    return ObserverState(start_tracks(), None, 0)
+
+
+def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, ObserverState]:
+    """Prepares a frame for the network. A gap of more than 1.2 s, or time that runs backwards, starts afresh.
+
+    Raises:
+        InputError: the frame is malformed.
+        ValueError: the frame has no occupancy.
+    """
+    frame.validate()
+    if frame.occupancy is None:
+        raise ValueError("observe() needs a frame with occupancy")
+    dt = (frame.stamp_us - state.stamp_us) * 1e-6
+    if state.world_from_ego is None or not 0.0 < dt <= GAP_S:
+        state = start_observer()
+    components = find_components(frame.occupancy.semantics)
+    tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
+    motion, velocity, continues = _ego(state, frame, dt)
+    scene = ObservedScene(
+        semantics=frame.occupancy.semantics,
+        object_id=components.object_id,
+        uncovered=nearest_uncovered(components.object_id),
+        objects=object_features(components, tracks, frame.world_from_ego),
+        ego_motion=motion,
+        ego_velocity=velocity,
+        continues=continues,
+    )
+    return scene, ObserverState(tracks, frame.world_from_ego, frame.stamp_us)
+
+
+def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[np.float32], ...]:
+    if state.world_from_ego is None:
+        return np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(1, np.float32)
+    now_from_previous = inverse(frame.world_from_ego) @ state.world_from_ego
+    rates = planar(inverse(now_from_previous)) / dt
+    return planar(now_from_previous).astype(np.float32), rates.astype(np.float32), np.ones(1, np.float32)
+
+
+def object_features(
+    components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The per-object array of ObservedScene."""
+    count = len(components)
+    ego_from_world = world_from_ego[:2, :2].T
+    features = np.zeros((MAX_OBJECTS, OBJECT_CHANNELS))
+    rows = features[:count]
+    measured = measured_velocity(tracks)[:count] @ ego_from_world.T
+    fast = fit_velocity(tracks, 0.35)[:count] @ ego_from_world.T
+    slow = fit_velocity(tracks)[:count] @ ego_from_world.T
+    rows[:, CENTER] = components.center
+    rows[:, HEADING] = _heading(slow, components.axes)
+    rows[:, MEASURED], rows[:, FAST], rows[:, SLOW] = measured, fast, slow
+    for index, past_s in enumerate(PAST_S):
+        past = _position_at(tracks, -past_s)[:count]
+        seen = ~np.isnan(past[:, 0])
+        here = components.center @ world_from_ego[:2, :2].T + world_from_ego[:2, 3]
+        rows[:, 10 + 2 * index : 12 + 2 * index] = np.where(seen[:, None], (past - here) @ ego_from_world.T, 0.0)
+        rows[:, 18 + index] = seen
+    cos, sin = components.axes[:, 2], components.axes[:, 3]
+    rows[:, AXIS] = np.stack([cos * cos - sin * sin, 2 * cos * sin], -1)  # doubled angle: an axis has no front
+    rows[:, 21] = np.minimum(tracks.age_s[:count], 3.0)
+    rows[:, 22:24] = components.axes[:, :2]
+    rows[:, 24] = components.at_border
+    rows[:, 25] = np.log(np.maximum(components.cells, 1))
+    rows[:, KIND] = components.class_id[:, None] == np.asarray(MOVABLE)
+    return features.astype(np.float32)
+
+
+def _heading(velocity: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors [n, 2]: where it goes, or, while it stands, along its long axis."""
+    speed = np.linalg.norm(velocity, axis=-1, keepdims=True)
+    return np.where(speed > MOVES_ABOVE_MPS, velocity / np.maximum(speed, 1e-6), axes[:, 2:4])
+
+
+def _position_at(tracks: Tracks, relative_s: float) -> NDArray[np.float64]:
+    """World positions [n, 2] in the frame nearest to that time, within half a frame; NaN where not seen."""
+    if not len(tracks.times_s):
+        return np.full((len(tracks.class_id), 2), np.nan)
+    nearest = int(np.argmin(np.abs(tracks.times_s - relative_s)))
+    if abs(tracks.times_s[nearest] - relative_s) > 0.051:
+        return np.full((len(tracks.class_id), 2), np.nan)
+    return tracks.world_xy[nearest]

@@ -1,0 +1,37 @@
+"""Columns of 4x4x16 voxels as tokens. Shapes: B batch, N tokens, K objects, d channels."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genie.columns import CELLS, HEIGHT, take_rows, to_columns
+from genie.observation import FAST, MEASURED
+from perception.types import NUM_CLASSES
+
+
+class ColumnTokenizer(nn.Module):
+    """Class embedding of each voxel, one linear map per column, plus what moves in it."""
+
+    def __init__(self, width: int, class_channels: int) -> None:
+        super().__init__()
+        self.classes = nn.Embedding(NUM_CLASSES, class_channels)
+        self.columns = nn.Linear(CELLS * CELLS * HEIGHT * class_channels, width)
+        self.motion = nn.Linear(5, width)
+
+    def voxels(self, columns: Int[Tensor, "B N 16 16"]) -> Float[Tensor, "B N d"]:
+        """Tokens of columns given as class ids [B, N, 4*4 cells, 16 heights]."""
+        return self.columns(self.classes(columns).flatten(2))
+
+    def forward(
+        self,
+        semantics: Int[Tensor, "B X Y Z"],
+        object_id: Int[Tensor, "B X Y"],
+        objects: Float[Tensor, "B K F"],
+    ) -> Float[Tensor, "B N d"]:
+        who = to_columns(object_id).amax(dim=2)  # (B, N): 0 or 1 + row
+        table = nn.functional.pad(objects, (0, 0, 1, 0))  # row 0: nobody
+        owner = take_rows(table, who)
+        moving = torch.cat([owner[..., MEASURED], owner[..., FAST], (who > 0).to(owner.dtype)[..., None]], dim=-1)
+        return self.voxels(to_columns(semantics)) + self.motion(moving * 0.1)
