@@ -1,0 +1,41 @@
+"""What a synthetic data set is made of. Equal configs give equal bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calib.errors import InputError
+
+STREAM_HZ = 10
+KEYFRAME_EVERY = 5  # stream frames: 2 Hz
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """scenes: how many. seconds: of each scene, rounded down to keyframes. seed: of everything. stream: 10 Hz labels too."""
+
+    scenes: int
+    seconds: float = 20.0
+    seed: int = 0
+    stream: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scenes <= 9999:
+            raise InputError(f"{self.scenes} scenes", expected="1 to 9999", fix="give --scenes a count in that range")
+        if not 1.0 <= self.seconds <= 60.0:
+            raise InputError(
+                f"{self.seconds} seconds per scene",
+                expected="1 to 60",
+                fix="give --seconds in that range (nuScenes: 20)",
+            )
+        if self.seed < 0:
+            raise InputError(f"seed {self.seed}", expected="0 or more", fix="give --seed a non-negative integer")
+
+    @property
+    def keyframes(self) -> int:
+        return int(self.seconds * STREAM_HZ / KEYFRAME_EVERY + 1e-9) + 1
+
+    @property
+    def frames(self) -> int:
+        """Stream frames, the last one a keyframe."""
+        return (self.keyframes - 1) * KEYFRAME_EVERY + 1

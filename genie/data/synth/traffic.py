@@ -1,0 +1,316 @@
+"""Vehicles on the lane graph: intelligent-driver car following, signals, reservations at junctions, lane changes.
+
+Treiber, Hennecke, Helbing, "Congested traffic states" (2000) for the car following. All vehicles step together at
+10 Hz; only the few at a stop line or about to change lane are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.categories import BY_NAME, CATEGORIES
+from genie.data.synth.town import Town, unit
+
+Array = NDArray[np.float64]
+DT = 0.1
+CLEARANCE = 2.7  # m between the centre lines of two connectors that may be used together
+MIXTURE = {
+    "vehicle.car": 0.755, "vehicle.truck": 0.08, "vehicle.bus.rigid": 0.045, "vehicle.bus.bendy": 0.01,
+    "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.045, "vehicle.construction": 0.015,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Two groups of approaches in turn. offset, green: s. `clear`: s of red for everybody after each green."""
+
+    axis: float
+    green: tuple[float, float]
+    offset: float
+    clear: float = 2.5
+
+    def allows(self, heading: float, t: float) -> bool:
+        cycle = sum(self.green) + 2 * self.clear
+        at = (t + self.offset) % cycle
+        group = 0 if abs(np.cos(heading - self.axis)) > 0.707 else 1
+        start = 0.0 if group == 0 else self.green[0] + self.clear
+        return start <= at < start + self.green[group]
+
+
+@dataclass(frozen=True)
+class Connectors:
+    """conflict_end[i][j]: arc length on connector i beyond which it no longer disturbs connector j (same junction)."""
+
+    conflict_end: dict[int, dict[int, float]]
+
+    @classmethod
+    def of(cls, town: Town) -> Connectors:
+        lanes = town.lanes
+        table: dict[int, dict[int, float]] = {}
+        for node in range(len(town.nodes)):
+            here = np.flatnonzero(lanes.is_connector & (lanes.junction == node))
+            sampled = [lanes.lines.line(int(i))[::2] for i in here]
+            for i, a in zip(here, sampled, strict=True):
+                table[int(i)] = {}
+                for j, b in zip(here, sampled, strict=True):
+                    near = np.linalg.norm(a[:, None] - b[None], axis=-1).min(1) < CLEARANCE
+                    if i != j and near.any():
+                        last = np.flatnonzero(near)[-1] + 1
+                        table[int(i)][int(j)] = float(last / len(a) * lanes.lines.lengths[i])
+        return cls(table)
+
+
+class Traffic:
+    """State arrays, one entry per vehicle. `step` moves everybody by DT; `pose` is where they are."""
+
+    def __init__(self, town: Town, rng: np.random.Generator, per_km: float) -> None:
+        self.town, self.rng, self.time = town, rng, 0.0
+        self.lanes, self.lines = town.lanes, town.lanes.lines
+        self.connectors = Connectors.of(town)
+        self.signals: dict[int, Signal] = {}
+        self.stop_signs: set[int] = set()
+        self._control(town)
+        self._spawn(per_km)
+        n = len(self.segment)
+        self.granted = np.zeros(n, bool)
+        self.waiting = np.zeros(n)
+        self.hold_until = np.full(n, -1.0)
+        self.hold_gap = np.full(n, np.inf)
+        self.lateral, self.lateral_speed = rng.normal(0, 0.2, n), np.zeros(n)
+        self.keep = self.lateral.copy()
+        self.next_change = rng.uniform(0, 6, n)
+        self.passing: dict[int, list[tuple[int, int]]] = {j: [] for j in range(len(town.nodes))}
+
+    def _control(self, town: Town) -> None:
+        for node in range(len(town.nodes)):
+            approaches = town.approaches(node)
+            if len(approaches) < 3:
+                continue
+            if self.rng.random() < 0.6:
+                axis = town.roads[approaches[0]].end(node)[1]
+                green = self.rng.uniform(8, 24, 2)
+                self.signals[node] = Signal(axis, (float(green[0]), float(green[1])), float(self.rng.uniform(0, 60)))
+            elif self.rng.random() < 0.5:
+                self.stop_signs.add(node)
+
+    def _spawn(self, per_km: float) -> None:
+        rng, names = self.rng, list(MIXTURE)
+        segment, s, kinds, sizes, tails = [], [], [], [], []
+        for lane in np.flatnonzero(~self.lanes.is_connector):
+            at = float(rng.exponential(500.0 / per_km)) + 6
+            while at < self.lines.lengths[lane] - 8:
+                kind = BY_NAME[str(rng.choice(names, p=list(MIXTURE.values())))]
+                size = CATEGORIES[kind].draw_size(rng)
+                tail = 0.0
+                if CATEGORIES[kind].name == "vehicle.truck" and rng.random() < 0.3:
+                    tail = float(CATEGORIES[BY_NAME["vehicle.trailer"]].draw_size(rng)[1])
+                at += size[1] / 2 + tail
+                segment.append(int(lane))
+                s.append(at)
+                kinds.append(kind)
+                sizes.append(size)
+                tails.append(tail)
+                at += size[1] / 2 + 3 + float(rng.exponential(1000.0 / per_km))
+        n = len(segment)
+        self.segment, self.s = np.array(segment, dtype=np.int64), np.array(s)
+        self.kind, self.size, self.tail = (
+            np.array(kinds, dtype=np.int64),
+            np.array(sizes).reshape(n, 3),
+            np.array(tails),
+        )
+        cycle = self.kind == BY_NAME["vehicle.bicycle"]
+        heavy = np.isin(self.kind, [BY_NAME[k] for k in ("vehicle.bus.rigid", "vehicle.bus.bendy", "vehicle.truck")])
+        self.eager = np.exp(rng.normal(0, 0.16, n)) * np.where(heavy, 0.88, 1.0)
+        self.top = np.where(cycle, rng.uniform(3, 6.5, n), 17.0)
+        self.top[self.kind == BY_NAME["vehicle.construction"]] = 6.0
+        self.accelerate = rng.uniform(1.0, 2.6, n) * np.where(heavy, 0.6, 1.0)
+        self.brake, self.headway = rng.uniform(1.4, 2.8, n), rng.uniform(0.9, 2.0, n)
+        self.standstill = rng.uniform(1.4, 3.0, n)
+        self.speed = 0.7 * np.minimum(self.lanes.limit[self.segment] * self.eager, self.top)
+        self.next1 = np.array([self._choose(i) for i in self.segment], dtype=np.int64)
+        self.next2 = np.array([self._choose(i) for i in self.next1], dtype=np.int64)
+
+    def _choose(self, segment: int) -> int:
+        options = self.lanes.successors[segment]
+        return options[int(self.rng.integers(len(options)))]
+
+    @property
+    def front(self) -> Array:
+        return self.size[:, 1] / 2
+
+    @property
+    def rear(self) -> Array:
+        return self.size[:, 1] / 2 + np.where(self.tail > 0, self.tail + 1.2, 0.0)
+
+    def pose(self) -> tuple[Array, Array]:
+        """Centres [n, 2] (m) and headings [n] (rad)."""
+        point, heading = self.lines.at(self.segment, self.s)
+        slip = np.arctan2(self.lateral_speed, np.maximum(self.speed, 2.0))
+        return point + self.lateral[:, None] * unit(heading + np.pi / 2), heading + slip
+
+    def step(self, people: Array) -> None:
+        """Advances by DT. people: [m, 2] points on the carriageway that vehicles brake for."""
+        gap, lead_speed, heads = self._leaders()
+        self._reserve(heads)
+        to_end = self.lines.lengths[self.segment] - self.s
+        stop = np.full(len(gap), np.inf)
+        closed = heads & ~self.granted & ~self.lanes.is_connector[self.segment]
+        stop[closed] = (to_end - self.front - 0.4)[closed]
+        stop = np.minimum(stop, self._people_gap(people))
+        stop = np.minimum(stop, self._hold(to_end))
+        wanted = np.minimum(self.lanes.limit[self.segment] * self.eager, self.top)
+        ahead = np.minimum(self.lanes.limit[self.next1] * self.eager, self.top)
+        wanted = np.minimum(wanted, np.sqrt(ahead**2 + 2 * 1.4 * np.maximum(to_end, 0)))
+        free = self.accelerate * (1 - np.minimum(self.speed / np.maximum(wanted, 0.5), 1.8) ** 4)
+        acceleration = np.maximum(free, -2.5)
+        for distance, other in ((gap, lead_speed), (stop, np.zeros_like(stop))):
+            space = self.standstill if distance is gap else 0.6
+            closing = self.speed * (self.speed - other) / (2 * np.sqrt(self.accelerate * self.brake))
+            need = space + np.maximum(0.0, self.speed * (self.headway if distance is gap else 0.3) + closing)
+            follow = np.minimum(free, self.accelerate) - self.accelerate * (need / np.maximum(distance, 0.15)) ** 2
+            acceleration = np.minimum(acceleration, np.where(np.isfinite(distance), follow, np.inf))
+        before = self.speed
+        self.speed = np.maximum(0.0, before + acceleration.clip(-7.5, None) * DT)
+        # Never through the one in front, whatever the integration step does.
+        room = np.maximum(0.0, np.minimum(gap, stop) - 0.25) / DT
+        self.speed = np.where(np.isfinite(room), np.minimum(self.speed, np.maximum(room, 0.0)), self.speed)
+        self.s = self.s + 0.5 * (before + self.speed) * DT
+        self._drift()
+        self._advance()
+        self._change_lanes(gap, lead_speed, wanted)
+        self.time += DT
+
+    def _leaders(self) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Gap (m, bumper to bumper; inf) and speed of the one in front, and who is first of their segment."""
+        n, front, rear = len(self.s), self.front, self.rear
+        order = np.lexsort((self.s, self.segment))
+        same = self.segment[order][1:] == self.segment[order][:-1]
+        gap, lead_speed, heads = np.full(n, np.inf), np.zeros(n), np.zeros(n, bool)
+        i, j = order[:-1][same], order[1:][same]
+        gap[i], lead_speed[i] = self.s[j] - self.s[i] - rear[j] - front[i], self.speed[j]
+        heads[order[np.concatenate([~same, [True]])]] = True
+        last = np.full(len(self.lines.lengths), -1)
+        first = order[np.concatenate([[True], ~same])]
+        last[self.segment[first]] = first
+        distance = self.lines.lengths[self.segment] - self.s
+        open_ = heads.copy()
+        for following in (self.next1, self.next2):
+            other = last[following]
+            use = open_ & (other >= 0) & (other != np.arange(n))
+            gap[use] = (distance - front)[use] + (self.s - rear)[other[use]]
+            lead_speed[use] = self.speed[other[use]]
+            open_ &= ~use
+            distance = distance + self.lines.lengths[following]
+        return gap, lead_speed, heads
+
+    def _reserve(self, heads: NDArray[np.bool_]) -> None:
+        """Lets the first of each lane into the junction where signal, crossing traffic and the exit allow it."""
+        on_lane = ~self.lanes.is_connector[self.segment]
+        distance = self.lines.lengths[self.segment] - self.s - self.front
+        candidates = heads & on_lane & ~self.granted & (distance < self.speed**2 / 2.6 + 9)
+        self.waiting = np.where(candidates & (self.speed < 0.6), self.waiting + DT, self.waiting * (self.speed < 0.6))
+        for node, held in self.passing.items():
+            self.passing[node] = [(v, c) for v, c in held if not self._has_left(v, c)]
+        for v in sorted(np.flatnonzero(candidates), key=lambda i: (-self.waiting[i], distance[i], i)):
+            if self._may_enter(int(v), float(distance[v])):
+                self.granted[v] = True
+                self.passing[int(self.lanes.junction[self.segment[v]])].append((int(v), int(self.next1[v])))
+
+    def _progress(self, v: int, connector: int) -> float:
+        """Arc length (m) of the rear of a vehicle on the connector; negative before it."""
+        if self.segment[v] == connector:
+            along = self.s[v]
+        elif self.lanes.is_connector[self.segment[v]] or self.segment[v] != self.lanes.successors[connector][0]:
+            along = -1e3 if self.next1[v] == connector else 1e3
+        else:
+            along = self.lines.lengths[connector] + self.s[v]
+        return float(along - self.rear[v])
+
+    def _has_left(self, v: int, connector: int) -> bool:
+        return self._progress(v, connector) > self.lines.lengths[connector]
+
+    def _may_enter(self, v: int, distance: float) -> bool:
+        node, connector = int(self.lanes.junction[self.segment[v]]), int(self.next1[v])
+        signal = self.signals.get(node)
+        if signal is not None and not signal.allows(self.lanes.entry_heading[self.segment[v]], self.time):
+            return False
+        if node in self.stop_signs and self.waiting[v] < 0.6:
+            return False
+        for other, held in self.passing[node]:
+            end = self.connectors.conflict_end[held].get(connector)
+            if other != v and end is not None and self._progress(other, held) < end:
+                return False
+        # Do not block the box: the exit must have room for the whole vehicle.
+        exit_lane = self.lanes.successors[connector][0]
+        there = np.flatnonzero(self.segment == exit_lane)
+        inside = sum(self.size[o, 1] + self.tail[o] + 2 for o, c in self.passing[node] if c == connector and o != v)
+        room = (self.s[there] - self.rear[there] + self.speed[there] * 2.5).min() if len(there) else np.inf
+        return bool(room > self.front[v] + self.rear[v] + 2.0 + inside or distance < -1.0)
+
+    def _people_gap(self, people: Array) -> Array:
+        """Distance (m) from each bumper to the nearest person in its way, inf where there is none."""
+        gap = np.full(len(self.s), np.inf)
+        if not len(people):
+            return gap
+        point, heading = self.pose()
+        relative = people[None] - point[:, None]
+        along = (relative * unit(heading)[:, None]).sum(-1) - self.front[:, None]
+        across = np.abs((relative * unit(heading + np.pi / 2)[:, None]).sum(-1))
+        reach = 4 + self.speed**2 / 2.5
+        hit = (along > -0.3) & (along < reach[:, None]) & (across < self.size[:, :1] / 2 + 1.3)
+        return np.where(hit, np.maximum(along - 0.9, 0.0), np.inf).min(1)
+
+    def _hold(self, to_end: Array) -> Array:
+        """Some stop on the road for no reason that the others can see: deliveries, passengers, phones."""
+        start = (
+            (self.rng.random(len(self.s)) < DT / 110)
+            & ~self.lanes.is_connector[self.segment] & (to_end > 35) & (self.hold_until < self.time)
+        )  # fmt: skip
+        self.hold_gap = np.where(start, self.speed**2 / 2.6 + 2, self.hold_gap - self.speed * DT)
+        self.hold_until = np.where(start, self.time + self.rng.uniform(5, 14, len(self.s)), self.hold_until)
+        return np.where(self.hold_until > self.time, np.maximum(self.hold_gap, 0.3), np.inf)
+
+    def _drift(self) -> None:
+        """Lateral motion: back to the own line, critically damped, only while rolling."""
+        rolling = np.minimum(1.0, self.speed / 4)
+        self.keep += -0.05 * self.keep * DT + 0.12 * np.sqrt(DT) * self.rng.standard_normal(len(self.s))
+        self.keep = self.keep.clip(-0.5, 0.5)
+        pull = 1.44 * (self.keep - self.lateral) - 2.4 * self.lateral_speed
+        self.lateral_speed = (self.lateral_speed + pull * DT) * rolling
+        self.lateral = self.lateral + self.lateral_speed * DT
+
+    def _advance(self) -> None:
+        for v in np.flatnonzero(self.s >= self.lines.lengths[self.segment]):
+            self.s[v] -= self.lines.lengths[self.segment[v]]
+            self.segment[v], self.next1[v] = self.next1[v], self.next2[v]
+            self.next2[v] = self._choose(int(self.next1[v]))
+            if not self.lanes.is_connector[self.segment[v]]:
+                self.granted[v] = False
+
+    def _change_lanes(self, gap: Array, lead_speed: Array, wanted: Array) -> None:
+        length = self.lines.lengths[self.segment]
+        near_slow = (gap < 32) & (lead_speed < wanted - 1.2)
+        ready = (self.next_change < self.time) & (self.s > 8) & (length - self.s > 32) & (self.speed > 2.5)
+        has = (self.lanes.neighbours[self.segment] >= 0).any(1)
+        whim = self.rng.random(len(self.s)) < DT / 25
+        for v in np.flatnonzero(ready & has & (near_slow | whim) & (self.tail == 0) & ~self.granted):
+            here = int(self.segment[v])
+            options = [int(x) for x in self.lanes.neighbours[here] if x >= 0]
+            target = options[int(self.rng.integers(len(options)))]
+            self.next_change[v] = self.time + 0.5
+            at = self.s[v] * self.lines.lengths[target] / length[v]
+            there = np.flatnonzero(self.segment == target)
+            apart = np.abs(self.s[there] - at) - (self.front[v] + self.rear[there])
+            closing = np.where(self.s[there] < at, self.speed[there] - self.speed[v], self.speed[v] - self.speed[there])
+            if (apart < 3 + 2.2 * np.maximum(closing, 0)).any():
+                continue
+            old, _ = self.lines.at(self.segment[v : v + 1], self.s[v : v + 1])
+            new, heading = self.lines.at(np.array([target]), np.array([at]))
+            self.lateral[v] += float(((old - new)[0] * unit(heading[0] + np.pi / 2)).sum())
+            self.segment[v], self.s[v] = target, at
+            self.next1[v] = self._choose(target)
+            self.next2[v] = self._choose(int(self.next1[v]))
+            self.next_change[v] = self.time + 6

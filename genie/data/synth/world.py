@@ -1,0 +1,204 @@
+"""One scene's world: what stands where at any instant. The rasteriser, the tables and later the sensors read only this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.categories import BY_NAME, CATEGORIES
+from genie.data.synth.config import STREAM_HZ
+from genie.data.synth.furniture import Standing, furnish
+from genie.data.synth.scenery import Scenery, paint
+from genie.data.synth.town import Town, build_town, unit
+from genie.data.synth.traffic import Traffic
+from genie.data.synth.walkers import Walkers
+
+Array = NDArray[np.float64]
+WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
+REAR_AXLE = 1.1  # m from the centre of the ego vehicle back to its frame
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Instances at one instant, world frame.
+
+    instance: int [n], constant over the scene. kind: int [n], index into CATEGORIES. centre: [n, 3] (m).
+    size: [n, 3], w, l, h (m). yaw: [n] (rad). velocity: [n, 2] (m/s). parked: bool [n], has nobody who could move it.
+    """
+
+    instance: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    centre: Array
+    size: Array
+    yaw: Array
+    velocity: Array
+    parked: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.instance)
+
+    def select(self, which: NDArray[np.bool_]) -> Boxes:
+        return Boxes(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class EgoPose:
+    """The ego frame (rear axle, on the ground) in the world: xyz [3] (m), yaw (rad)."""
+
+    xyz: Array
+    yaw: float
+
+
+@dataclass(frozen=True)
+class Elevation:
+    """Gentle slopes. The labels' ground is flat and the ego's z is 0, so slopes show as boxes that ride up or down
+    with their distance from the ego, as they do in nuScenes."""
+
+    waves: Array  # [k, 4]: wave vector x, y (rad/m), phase, amplitude (m)
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Elevation:
+        length, angle = rng.uniform(120, 500, 4), rng.uniform(0, 2 * np.pi, 4)
+        amplitude = rng.normal(0, 0.0055, 4) * length / (2 * np.pi) * 1.4
+        k = 2 * np.pi / length
+        return cls(np.stack([k * np.cos(angle), k * np.sin(angle), rng.uniform(0, 2 * np.pi, 4), amplitude], axis=1))
+
+    def at(self, points: Array) -> Array:
+        """Height (m) at points [..., 2]."""
+        phase = points @ self.waves[:, :2].T + self.waves[:, 2]
+        return (np.sin(phase) * self.waves[:, 3]).sum(-1)
+
+
+class World:
+    """Geometry and traffic of one scene of `duration` seconds."""
+
+    def __init__(
+        self, town: Town, scenery: Scenery, tracks: Tracks, standing: list[Standing], ego: int, elevation: Elevation,
+        bottom: Array,
+    ) -> None:  # fmt: skip
+        self.town, self.scenery, self.elevation = town, scenery, elevation
+        others = np.arange(len(tracks.kind)) != ego
+        self._ego_point, self._ego_yaw = tracks.point[:, ego], np.unwrap(tracks.yaw[:, ego])
+        self._point, self._yaw = tracks.point[:, others], np.unwrap(tracks.yaw[:, others], axis=0)
+        still = len(standing)
+        self._still_point = np.array([x.point for x in standing]).reshape(still, 2)
+        self._still_yaw = np.array([x.heading for x in standing])
+        self.kind = np.concatenate([tracks.kind[others], np.array([x.kind for x in standing], dtype=np.int64)])
+        self.size = np.concatenate([tracks.size[others], np.array([x.size for x in standing]).reshape(still, 3)])
+        self.parked = np.arange(len(self.kind)) >= others.sum()
+        self._bottom = bottom[: len(self.kind)]
+        self.duration = (len(tracks.point) - 1) / STREAM_HZ
+
+    def _bracket(self, t: float) -> tuple[int, float]:
+        u = min(max(t * STREAM_HZ, 0.0), self.duration * STREAM_HZ)
+        low = min(int(u + 1e-9), len(self._ego_point) - 2)
+        return low, u - low
+
+    def ego(self, t: float) -> EgoPose:
+        """The ego pose at `t` seconds after the start."""
+        i, f = self._bracket(t)
+        yaw = float(self._ego_yaw[i] * (1 - f) + self._ego_yaw[i + 1] * f)
+        centre = self._ego_point[i] * (1 - f) + self._ego_point[i + 1] * f
+        return EgoPose(np.append(centre - REAR_AXLE * unit(yaw), 0.0), yaw)
+
+    def boxes(self, t: float) -> Boxes:
+        """All instances at `t` seconds after the start; the ego vehicle is not one of them."""
+        i, f = self._bracket(t)
+        still = len(self._still_point)
+        point = np.concatenate([self._point[i] * (1 - f) + self._point[i + 1] * f, self._still_point])
+        yaw = np.concatenate([self._yaw[i] * (1 - f) + self._yaw[i + 1] * f, self._still_yaw])
+        velocity = np.concatenate([(self._point[i + 1] - self._point[i]) * STREAM_HZ, np.zeros((still, 2))])
+        rise = self.elevation.at(point) - self.elevation.at(self.ego(t).xyz[:2])
+        centre = np.concatenate([point, (self._bottom + rise + self.size[:, 2] / 2)[:, None]], axis=1)
+        return Boxes(np.arange(len(self.kind)), self.kind, centre, self.size, yaw, velocity, self.parked)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m)."""
+
+    point: Array
+    yaw: Array
+    kind: NDArray[np.int64]
+    size: Array
+
+
+def build_world(rng: np.random.Generator, frames: int) -> World:
+    """Draws a town, lets its traffic run, and chooses whose seat the ego takes."""
+    town = build_town(rng)
+    scenery, lots = paint(town, rng)
+    standing = furnish(town, lots, rng)
+    traffic = Traffic(town, rng, per_km=float(np.exp(rng.normal(2.85, 0.5))))
+    walkers = Walkers(town, rng, per_km=float(np.exp(rng.normal(3.1, 0.8))))
+    tracks = _simulate(traffic, walkers, frames)
+    ego = _choose_ego(tracks, town, rng)
+    count = len(tracks.kind) + len(standing)
+    return World(town, scenery, tracks, standing, ego, Elevation.draw(rng), rng.normal(0.15, 0.2, count))
+
+
+def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
+    points, headings = [], []
+    vehicle_point, vehicle_heading = traffic.pose()
+    for step in range(WARM_UP + frames):
+        if step:
+            walkers.step(vehicle_point, vehicle_heading, traffic.speed, traffic.size[:, 1])
+            traffic.step(walkers.on_road())
+            vehicle_point, vehicle_heading = traffic.pose()
+        points.append(np.concatenate([vehicle_point, walkers.point]))
+        headings.append(np.concatenate([vehicle_heading, walkers.heading]))
+    point, yaw = np.stack(points), np.unwrap(np.stack(headings), axis=0)
+    trailer_point, trailer_yaw, trailer_size = _trailers(traffic, point)
+    trailer_kind = np.full(len(trailer_size), BY_NAME["vehicle.trailer"])
+    return Tracks(
+        np.concatenate([point, trailer_point], axis=1)[WARM_UP:],
+        np.concatenate([yaw, trailer_yaw], axis=1)[WARM_UP:],
+        np.concatenate([traffic.kind, walkers.kind, trailer_kind]),
+        np.concatenate([traffic.size, walkers.size, trailer_size]),
+    )
+
+
+def _trailers(traffic: Traffic, point: Array) -> tuple[Array, Array, Array]:
+    """Trailers follow the path that their truck has driven, one coupling length behind."""
+    steps = len(point)
+    out_point, out_yaw, out_size = [], [], []
+    for v in np.flatnonzero(traffic.tail > 0):
+        path = point[:, v]
+        driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+        if driven[WARM_UP] < 25:
+            continue  # it stood in the warm-up: there is no path to follow
+        axle = []
+        for behind in (traffic.front[v] + 1.0, traffic.front[v] + 1.0 + traffic.tail[v]):
+            at = driven - behind
+            strictly = driven + 1e-6 * np.arange(steps)
+            axle.append(np.stack([np.interp(at, strictly, path[:, 0]), np.interp(at, strictly, path[:, 1])], axis=-1))
+        along = axle[0] - axle[1]
+        out_point.append((axle[0] + axle[1]) / 2)
+        out_yaw.append(np.unwrap(np.arctan2(along[:, 1], along[:, 0])))
+        out_size.append([traffic.size[v, 0], traffic.tail[v], traffic.size[v, 2]])
+    if not out_point:
+        return np.zeros((steps, 0, 2)), np.zeros((steps, 0)), np.zeros((0, 3))
+    return np.stack(out_point, axis=1), np.stack(out_yaw, axis=1), np.array(out_size)
+
+
+def _choose_ego(tracks: Tracks, town: Town, rng: np.random.Generator) -> int:
+    """The ego is one of the cars, so it drives like the others. What it does in the scene is drawn first."""
+    cars = np.flatnonzero(tracks.kind == BY_NAME["vehicle.car"])
+    speed = np.linalg.norm(np.diff(tracks.point[:, cars], axis=0), axis=-1) * STREAM_HZ
+    stands = (speed < 0.3).mean(0)
+    turned = np.ptp(np.unwrap(tracks.yaw[:, cars], axis=0), axis=0)
+    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.25, 0.25, 0.15, 0.2, 0.15])
+    score = {
+        "any": stands < 0.5,
+        "turns": (turned > 0.7) & (stands < 0.6),
+        "fast": (speed.mean(0) > 8) & (stands < 0.05),
+        "stops": (stands > 0.1) & (stands < 0.6),
+        "stands": stands > 0.65,
+    }[str(manner)]
+    pool = cars[score] if score.any() else cars
+    return int(pool[int(rng.integers(len(pool)))])
+
+
+def category_of(kind: int) -> str:
+    return CATEGORIES[kind].name
