@@ -1,0 +1,227 @@
+"""Between messages and the project's own types. Pure functions; axes are turned round here and nowhere else.
+
+Ours:     [X, Y, Z], the column contiguous in memory.
+Messages: [Z, Y, X], x fastest.
+Arrays go into messages as array.array filled by frombytes: one copy, where a list would be checked element by element.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from genie_msgs.msg import (
+    EgoTrajectory,
+    EgoTrajectoryPoint,
+    OccupancyForecast,
+    ScenePredictionStatus,
+    SemanticOccupancy,
+    VoxelGridInfo,
+)
+from geometry_msgs.msg import Point, Pose, Quaternion
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
+
+from calib.errors import InputError
+from calib.transforms import apply, se3_from_quaternion, se3_from_xyz_yaw
+from deploy.kinematics import kinematics_of
+from deploy.live import LiveStatus
+from deploy.poses import quaternion_from_rotation
+from perception.types import FREE, GRID, Occupancy, SceneForecast, VoxelGrid
+
+LABEL_SCHEMA = "occ3d-nuscenes"
+POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "class"],
+        "formats": ["<f4", "<f4", "<f4", "u1"],
+        "offsets": [0, 4, 8, 12],
+        "itemsize": 16,
+    }
+)
+POINT_FIELDS = [
+    PointField(name="x", offset=0, datatype=PointField.FLOAT32, count=1),
+    PointField(name="y", offset=4, datatype=PointField.FLOAT32, count=1),
+    PointField(name="z", offset=8, datatype=PointField.FLOAT32, count=1),
+    PointField(name="class", offset=12, datatype=PointField.UINT8, count=1),
+]
+
+
+def time_from_us(stamp_us: int) -> Time:
+    return Time(sec=stamp_us // 1_000_000, nanosec=stamp_us % 1_000_000 * 1000)
+
+
+def us_from_time(stamp: Time) -> int:
+    """Microseconds; what is finer is cut off."""
+    return stamp.sec * 1_000_000 + stamp.nanosec // 1000
+
+
+def duration_from_s(seconds: float) -> Duration:
+    nanoseconds = round(float(seconds) * 1e9)
+    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def s_from_duration(duration: Duration) -> float:
+    return duration.sec + duration.nanosec * 1e-9
+
+
+def packed(values: NDArray[np.uint8] | NDArray[np.float32]) -> array[int] | array[float]:
+    """An array of uint8 or float32, of any shape, as array.array in C order."""
+    out: array[int] | array[float] = array("B" if values.dtype.itemsize == 1 else "f")
+    out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return out
+
+
+def pose_from_matrix(target_from_source: NDArray[np.float64]) -> Pose:
+    x, y, z = (float(v) for v in target_from_source[:3, 3])
+    qw, qx, qy, qz = (float(v) for v in quaternion_from_rotation(target_from_source[:3, :3]))
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def matrix_from_pose(pose: Pose) -> NDArray[np.float64]:
+    """target_from_source [4, 4]. InputError if the pose is not finite or its quaternion not of length 1."""
+    p, q = pose.position, pose.orientation
+    wxyz = np.array([q.w, q.x, q.y, q.z])
+    length = float(np.linalg.norm(wxyz))
+    if not np.isfinite([p.x, p.y, p.z]).all() or not abs(length - 1.0) < 0.01:
+        raise InputError(
+            f"a pose at ({p.x}, {p.y}, {p.z}) with a quaternion of length {length:.3g}",
+            expected="finite numbers and a quaternion of length 1",
+            fix="check the odometry source",
+        )
+    return se3_from_quaternion(np.array([p.x, p.y, p.z]), wxyz)
+
+
+def odometry_message(stamp_us: int, world_from_ego: NDArray[np.float64], world_frame: str, ego_frame: str) -> Odometry:
+    """Pose only: the twist is left 0, since the node does not read it."""
+    message = Odometry(header=Header(stamp=time_from_us(stamp_us), frame_id=world_frame), child_frame_id=ego_frame)
+    message.pose.pose = pose_from_matrix(world_from_ego)
+    return message
+
+
+def grid_message(grid: VoxelGrid = GRID) -> VoxelGridInfo:
+    x, y, z = grid.origin
+    return VoxelGridInfo(
+        size_x=grid.shape[0],
+        size_y=grid.shape[1],
+        size_z=grid.shape[2],
+        voxel_size=grid.voxel_size,
+        origin=Point(x=x, y=y, z=z),
+    )
+
+
+def occupancy_message(stamp_us: int, semantics: NDArray[np.uint8], ego_frame: str) -> SemanticOccupancy:
+    """semantics: uint8 [X, Y, Z]."""
+    message = SemanticOccupancy(
+        header=Header(stamp=time_from_us(stamp_us), frame_id=ego_frame), grid=grid_message(), label_schema=LABEL_SCHEMA
+    )
+    message.data = packed(semantics.transpose(2, 1, 0))
+    return message
+
+
+def occupancy_from_message(message: SemanticOccupancy, ego_frame: str) -> Occupancy:
+    """InputError where frame, grid, schema, size or class ids are not what the model was made for."""
+    grid, origin = message.grid, message.grid.origin
+    found = (grid.size_x, grid.size_y, grid.size_z, round(grid.voxel_size, 6), (origin.x, origin.y, origin.z))
+    for what, value, wanted in (
+        ("frame_id", message.header.frame_id, ego_frame),
+        ("label_schema", message.label_schema, LABEL_SCHEMA),
+        ("grid", found, (*GRID.shape, GRID.voxel_size, GRID.origin)),
+        ("size of data", len(message.data), int(np.prod(GRID.shape))),
+    ):
+        if value != wanted:
+            raise InputError(
+                f"{what} is {value!r} in a SemanticOccupancy", expected=repr(wanted), fix="convert it at its source"
+            )
+    data = np.frombuffer(message.data, dtype=np.uint8).reshape(GRID.shape[::-1])
+    return Occupancy(np.ascontiguousarray(data.transpose(2, 1, 0)), source="SemanticOccupancy message").validate()
+
+
+def status_message(status: LiveStatus, ego_frame: str) -> ScenePredictionStatus:
+    return ScenePredictionStatus(
+        header=Header(stamp=time_from_us(status.stamp_us), frame_id=ego_frame),
+        level=int(status.level),
+        observation_stamp=time_from_us(status.observation_us),
+        input_age=status.input_age_s,
+        inference_time=status.inference_time_s,
+        is_new_inference=status.is_new_inference,
+        inference_id=status.inference_id,
+        engine_id=status.engine_id,
+        reasons=list(status.reasons),
+        published_count=status.published_count,
+        inference_count=status.inference_count,
+        rejected_count=status.rejected_count,
+        skipped_count=status.skipped_count,
+    )
+
+
+def ego_from_future(forecast: SceneForecast) -> NDArray[np.float64]:
+    """[H, 4, 4]: the future ego frames of a forecast in its ego frame."""
+    xy0 = np.zeros((len(forecast.trajectory), 3))
+    xy0[:, :2] = forecast.trajectory[:, :2]
+    return se3_from_xyz_yaw(xy0, forecast.trajectory[:, 2])
+
+
+def forecast_data(semantics: NDArray[np.uint8]) -> array[int] | array[float]:
+    """uint8 [T, X, Y, Z] in the message's order [T, Z, Y, X]."""
+    return packed(semantics.transpose(0, 3, 2, 1))
+
+
+def forecast_message(
+    forecast: SceneForecast, data: array[int] | array[float], status: ScenePredictionStatus, ego_frame: str
+) -> OccupancyForecast:
+    """data: `forecast_data` of the forecast, handed in because a repeated forecast need not be packed again."""
+    message = OccupancyForecast(
+        header=Header(stamp=time_from_us(forecast.stamp_us), frame_id=ego_frame),
+        time_from_start=[duration_from_s(h) for h in forecast.horizons_s],
+        ego_poses=[pose_from_matrix(pose) for pose in ego_from_future(forecast)],
+        grid=grid_message(),
+        label_schema=LABEL_SCHEMA,
+        confidence_stride=GRID.shape[0] // forecast.confidence.shape[1],
+        status=status,
+    )
+    message.data = data
+    message.confidence = packed(forecast.confidence.astype(np.float32, copy=False).transpose(0, 2, 1))
+    return message
+
+
+def trajectory_message(forecast: SceneForecast, status: ScenePredictionStatus, ego_frame: str) -> EgoTrajectory:
+    motion = kinematics_of(forecast.trajectory, forecast.horizons_s)
+    points = [
+        EgoTrajectoryPoint(
+            time_from_start=duration_from_s(seconds),
+            pose=pose_from_matrix(pose),
+            longitudinal_velocity_mps=float(motion.longitudinal[i]),
+            lateral_velocity_mps=float(motion.lateral[i]),
+            acceleration_mps2=float(motion.acceleration[i]),
+            heading_rate_rps=float(motion.heading_rate[i]),
+        )
+        for i, (seconds, pose) in enumerate(zip(forecast.horizons_s, ego_from_future(forecast), strict=True))
+    ]
+    header = Header(stamp=time_from_us(forecast.stamp_us), frame_id=ego_frame)
+    return EgoTrajectory(header=header, points=points, status=status)
+
+
+def points_message(forecast: SceneForecast, horizon_s: float, ego_frame: str) -> PointCloud2:
+    """Centres and classes of the occupied voxels of the step nearest to `horizon_s`, in the header's ego frame."""
+    step = int(np.argmin(np.abs(forecast.horizons_s - horizon_s)))
+    semantics = forecast.semantics[step]
+    index = np.stack(np.unravel_index(np.flatnonzero(semantics != FREE), GRID.shape), axis=-1)
+    centres = (index + 0.5) * GRID.voxel_size + np.asarray(GRID.origin)
+    points = np.zeros(len(index), dtype=POINT)
+    points["x"], points["y"], points["z"] = apply(ego_from_future(forecast)[step], centres).T
+    points["class"] = semantics[tuple(index.T)]
+    message = PointCloud2(
+        header=Header(stamp=time_from_us(forecast.stamp_us), frame_id=ego_frame),
+        height=1,
+        width=len(points),
+        fields=POINT_FIELDS,
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(points),
+        is_dense=True,
+    )
+    message.data = packed(points.view(np.uint8))
+    return message
