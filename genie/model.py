@@ -68,12 +68,14 @@ class Plan(NamedTuple):
 
 class Forecast(NamedTuple):
     """semantics int32 [H, 200, 200, 16] in the future ego frames; trajectory [H, 3]; displacement [H, K, 3] of the
-    objects; confidence [H, 50, 50], probability that a voxel forecast as occupied in that column is right."""
+    objects; confidence [H, 50, 50], probability that a voxel forecast as occupied in that column is right; origin int64
+    [H, 200, 200], where each cell came from (genie.forecast: OBSERVED, MOVED, INVENTED)."""
 
     semantics: Int[Tensor, "H X Y Z"]
     trajectory: Float[Tensor, "H 3"]
     displacement: Float[Tensor, "H K 3"]
     confidence: Float[Tensor, "H 50 50"]
+    origin: Int[Tensor, "H X Y"]
 
 
 class GenieDrive(nn.Module):
@@ -119,7 +121,9 @@ class GenieDrive(nn.Module):
             trajectory,
             invented,
         )
-        forecast = Forecast(moved.semantics, trajectory, motion.displacement[0], self._confidence(moved))
+        forecast = Forecast(
+            moved.semantics, trajectory, motion.displacement[0], self._confidence(moved), moved.origin
+        )
         return forecast, self._advance(state, encoded, now_from_past, filled)
 
     def attend(

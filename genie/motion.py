@@ -44,6 +44,8 @@ class MotionHead(nn.Module):
         self.residual = nn.Linear(128, 3 * len(HORIZONS_S))
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
+        # 1; an ablation sets it to 0 to see what the forecast is worth without any motion.
+        self.register_buffer("measured_scale", torch.ones(()))
 
     def forward(
         self,
@@ -62,7 +64,7 @@ class MotionHead(nn.Module):
             [cos * scaled_x - sin * scaled_y, sin * scaled_x + cos * scaled_y, residual[..., 2] * RESIDUAL_RAD], dim=-1
         )
         exists = (objects[..., KIND].sum(-1) > 0)[:, None, :, None]
-        return ObjectMotion(torch.where(exists, measured_displacement(objects) + correction, 0.0))
+        return ObjectMotion(torch.where(exists, measured_displacement(objects) * self.measured_scale + correction, 0.0))
 
     def _in_heading_frame(self, objects: Tensor, along: Tensor, ego_velocity: Tensor) -> Tensor:
         cos, sin = along[..., 0], along[..., 1]

@@ -1,0 +1,72 @@
+"""The plain numpy twin of `genie/forecast.py`: object by object, horizon by horizon, nothing invented.
+
+It is what the tracker baseline shows and what the fast path is tested against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.observation import CENTER, KIND, MEASURED, ObservedScene
+from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
+
+MOVES_ABOVE_M = 0.6
+_GROUND = np.isin(np.arange(FREE + 1), GROUND)
+_MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
+_AXIS = GRID.origin[0] + (np.arange(GRID.shape[0]) + 0.5) * GRID.voxel_size
+_X, _Y = np.meshgrid(_AXIS, _AXIS, indexing="ij")
+
+
+def measured_displacement(scene: ObservedScene) -> NDArray[np.float64]:
+    """Constant measured velocity, no turn, [H, K, 3]."""
+    out = np.zeros((len(HORIZONS_S), len(scene.objects), 3))
+    out[..., :2] = scene.objects[None, :, MEASURED] * np.asarray(HORIZONS_S)[:, None, None]
+    return out
+
+
+def plain_move(
+    scene: ObservedScene, displacement: NDArray[np.float64], trajectory: NDArray[np.float64], *, fill: bool = True
+) -> NDArray[np.uint8]:
+    """Future scenes uint8 [H, 200, 200, 16].
+
+    Args:
+        displacement: [H, K, 3], shift (m) and turn (rad) about the centroid, in the present ego frame.
+        trajectory: [H, 3], future ego poses in the present ego frame.
+        fill: continue the nearest ground where nothing was seen, else leave it free.
+    """
+    moves = np.append(False, np.linalg.norm(displacement[-1, :, :2], axis=-1) > MOVES_ABOVE_M)
+    bare = np.where(_GROUND[scene.semantics], scene.semantics, FREE).reshape(-1, GRID.shape[2])
+    bare = bare[scene.uncovered.ravel()].reshape(GRID.shape)
+    remaining = np.where(moves[scene.object_id][..., None], bare, scene.semantics)
+    over_ground = np.where(_MOVABLE[scene.semantics], scene.semantics, bare)
+    out = np.empty((len(trajectory), *GRID.shape), np.uint8)
+    for h, (x, y, yaw) in enumerate(trajectory):
+        there_x = np.cos(yaw) * _X - np.sin(yaw) * _Y + x
+        there_y = np.sin(yaw) * _X + np.cos(yaw) * _Y + y
+        i, j, inside = _cells(there_x, there_y)
+        out[h] = remaining[i, j]
+        out[h][~inside] = bare[i, j][~inside] if fill else FREE
+        for k in np.flatnonzero(moves[1:]):
+            dx, dy, turn = displacement[h, k]
+            cx, cy = scene.objects[k, CENTER]
+            px, py = there_x - cx - dx, there_y - cy - dy
+            i, j, inside = _cells(
+                np.cos(turn) * px + np.sin(turn) * py + cx, np.cos(turn) * py - np.sin(turn) * px + cy
+            )
+            hit = inside & (scene.object_id[i, j] == k + 1)
+            out[h][hit] = over_ground[i[hit], j[hit]]
+    return out
+
+
+def _cells(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    i = np.floor((x - GRID.origin[0]) / GRID.voxel_size).astype(np.int64)
+    j = np.floor((y - GRID.origin[1]) / GRID.voxel_size).astype(np.int64)
+    last = GRID.shape[0] - 1
+    inside = (i >= 0) & (i <= last) & (j >= 0) & (j <= last)
+    return i.clip(0, last), j.clip(0, last), inside
+
+
+def object_rows(scene: ObservedScene) -> NDArray[np.int64]:
+    """Rows of `scene.objects` that hold an object."""
+    return np.flatnonzero(scene.objects[:, KIND].any(axis=1))

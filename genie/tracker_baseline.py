@@ -1,0 +1,48 @@
+"""What an engineer gets without learning: tracked components at constant velocity, and nearest ground."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.transforms import planar, se3_from_xyz_yaw
+from genie.forecaster import ForecastResult
+from genie.observation import ObservedScene, observe, start_observer
+from genie.plain_move import measured_displacement, plain_move
+from perception.types import HORIZONS_S, SensorFrame
+
+
+class TrackerForecaster:
+    """Connected components tracked over a second, moved rigidly; newly seen cells get the nearest ground."""
+
+    name = "tracker"
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._observer = start_observer()
+        self._scene: ObservedScene | None = None
+
+    def observe(self, frame: SensorFrame) -> None:
+        self._scene, self._observer = observe(frame, self._observer)
+
+    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+        if self._scene is None:
+            raise ValueError("forecast() before the first observe()")
+        if ego_from_future is None:
+            ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
+        trajectory = planar(ego_from_future)
+        return ForecastResult(plain_move(self._scene, measured_displacement(self._scene), trajectory), ego_from_future)
+
+
+def constant_rate_trajectory(ego_velocity: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Future ego poses [H, 4, 4] at constant speed and yaw rate (ego_velocity: forward, left m/s, rad/s)."""
+    seconds = np.asarray(HORIZONS_S)
+    speed, slip, rate = (float(v) for v in ego_velocity)
+    half = np.where(abs(rate * seconds) < 1e-3, 1e-3, rate * seconds) / 2
+    chord = seconds * np.sin(half) / half
+    turn = rate * seconds / 2
+    x = chord * (speed * np.cos(turn) - slip * np.sin(turn))
+    y = chord * (speed * np.sin(turn) + slip * np.cos(turn))
+    return se3_from_xyz_yaw(np.stack([x, y, np.zeros_like(x)], -1), rate * seconds)

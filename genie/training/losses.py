@@ -1,0 +1,121 @@
+"""Losses of one batch, and the measured baseline of each beside it.
+
+Shapes: B batch, H horizons, K objects, R invented columns, S static classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from genie.attention import KeysValues
+from genie.columns import Window, column_of, take_rows, warp_columns
+from genie.config import TrainConfig
+from genie.decoder import PRIOR_LOGIT, STATIC, border_ground
+from genie.model import GenieDrive
+from genie.motion import measured_displacement
+from genie.observation import CENTER, SCALARS
+from genie.training.batches import Batch
+from perception.types import NUM_CLASSES
+
+IGNORE = -1
+
+
+class Losses(NamedTuple):
+    """total: what is minimised; the others, for people: metres (motion, trajectory) and nats (fill)."""
+
+    total: Tensor
+    motion: Tensor
+    motion_measured: Tensor
+    fill: Tensor
+    fill_copied: Tensor
+    trajectory: Tensor
+
+
+def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Losses:
+    """Forward on crops: the same modules as `GenieDrive.step`, without the final gather, which has no gradient."""
+    side = config.crop_columns
+    window = Window(batch.first[:, 0], side)
+    frames = [
+        model.tokenizer(batch.semantics[:, p].int(), batch.object_id[:, p], batch.objects[:, p])
+        for p in range(batch.semantics.shape[1])
+    ]
+    past, readable = _past(model, batch, frames[1:], window)
+    tokens = model.attend(frames[0], past, readable)
+    objects = batch.objects[:, 0]
+    motion = model.motion(objects, tokens, window, batch.ego_velocity).displacement
+    error, weight = _motion_error(motion, batch, window)
+    measured, _ = _motion_error(measured_displacement(objects), batch, window)
+    fill, copied = _fill(model, batch, tokens, side)
+    ego = model.trajectory(tokens, batch.ego_velocity)
+    trajectory = _where_known(ego, batch.trajectory)
+    motion_loss = _huber(error, 0.3)
+    total = (
+        config.motion_weight * _mean(motion_loss, weight)
+        + config.fill_weight * fill
+        + config.trajectory_weight * trajectory
+    )
+    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, trajectory)
+
+
+def _past(
+    model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window
+) -> tuple[list[KeysValues], Tensor]:
+    warped = [
+        warp_columns(batch.past_from_now[:, p], window, Window(batch.first[:, p + 1], window.side))
+        for p in range(len(frames))
+    ]
+    past = []
+    for layer in model.layers:
+        caches = [layer.remember(tokens) for tokens in frames]
+        keys = [take_rows(cache.keys, w.index) for cache, w in zip(caches, warped, strict=True)]
+        values = [take_rows(cache.values, w.index) for cache, w in zip(caches, warped, strict=True)]
+        past.append(KeysValues(torch.cat(keys, dim=1), torch.cat(values, dim=1)))
+    return past, torch.cat([w.inside for w in warped], dim=1)
+
+
+def _motion_error(displacement: Tensor, batch: Batch, window: Window) -> tuple[Tensor, Tensor]:
+    """Distance (m) by which a corner of the object ends up wrong [B, H, K], and the weight of each."""
+    objects = batch.objects[:, 0]
+    difference = displacement - batch.displacement
+    half_length = objects[..., 22].unsqueeze(1)
+    wrong = torch.cat([difference[..., :2], (half_length * difference[..., 2]).unsqueeze(-1)], dim=-1)
+    error = (wrong.square().sum(-1) + 1e-6).sqrt()
+    center = objects[..., CENTER]
+    inside = column_of(center, window) == column_of(center, window._replace(first=window.first))
+    low = (window.first * 1.6 - 40.0).unsqueeze(1)
+    inside = inside & ((center >= low) & (center < low + window.side * 1.6)).all(dim=-1)
+    size = objects[..., SCALARS.stop - 1].exp().sqrt()  # square root of the cells covered
+    return error, batch.known * inside.unsqueeze(1) * size.unsqueeze(1)
+
+
+def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Cross entropy (nats a voxel) of invented columns, learned and merely copied; movable voxels do not count."""
+    ground = border_ground(batch.bare.int(), batch.invent, side)
+    logits = model.invention(
+        tokens, model.phase(side, tokens), side, batch.invent.to(tokens.dtype), ground, model.tokenizer
+    )
+    to_static = torch.full((NUM_CLASSES,), IGNORE, device=logits.device)
+    to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
+    truth = to_static[batch.invent_truth.long()].flatten()
+    copied = (ground.flatten(2).unsqueeze(-1) == model.invention.static).to(logits.dtype) * PRIOR_LOGIT
+    learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, ignore_index=IGNORE)
+    copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, ignore_index=IGNORE)
+    return learned_loss, copied_loss
+
+
+def _where_known(predicted: Tensor, truth: Tensor) -> Tensor:
+    known = ~truth.isnan()
+    difference = torch.where(known, predicted - torch.nan_to_num(truth), 0.0)
+    scale = torch.tensor([1.0, 1.0, 10.0], device=truth.device)
+    return _huber((difference * scale).abs(), 0.5).sum() / known.sum().clamp(min=1)
+
+
+def _huber(error: Tensor, delta: float) -> Tensor:
+    return torch.where(error < delta, 0.5 * error.square() / delta, error - 0.5 * delta)
+
+
+def _mean(value: Tensor, weight: Tensor) -> Tensor:
+    return (value * weight).sum() / weight.sum().clamp(min=1e-6)
