@@ -112,9 +112,7 @@ class Layer(nn.Module):
     ) -> Float[Tensor, "B N d"]:
         x = self.norm_tokens(tokens)
         present = self.attention.cache(x)
-        read = KeysValues(
-            torch.cat([present.keys, past.keys], dim=1), torch.cat([present.values, past.values], dim=1)
-        )
+        read = KeysValues(torch.cat([present.keys, past.keys], dim=1), torch.cat([present.values, past.values], dim=1))
         key_phase = Rotary(torch.cat([phase.cos, past_phase.cos], dim=1), torch.cat([phase.sin, past_phase.sin], dim=1))
         everything = torch.ones_like(present.keys[..., 0], dtype=torch.bool)
         readable = torch.cat([everything, past_readable], dim=1)

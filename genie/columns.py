@@ -74,6 +74,12 @@ def column_of(xy: Float[Tensor, "B K 2"], window: Window) -> Int[Tensor, "B K"]:
     return index[..., 0] * window.side + index[..., 1]
 
 
+def in_window(xy: Float[Tensor, "B K 2"], window: Window) -> Tensor:
+    """Whether points (m) lie in the window, [B, K]."""
+    index = torch.floor((xy - GRID.origin[0]) / COLUMN_M).long() - window.first.unsqueeze(1)
+    return ((index >= 0) & (index < window.side)).to(torch.int32).sum(dim=-1) == 2
+
+
 def transform(target_from_source: Float[Tensor, "... 3"], xy: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
     """Points by planar poses (x, y, yaw); the leading dimensions broadcast."""
     x, y, yaw = target_from_source.unbind(-1)

@@ -39,7 +39,8 @@ class TrainConfig:
     warmup_steps: int = 50
     gradient_clip: float = 1.0
     crop_columns: int = 25
-    invented_per_crop: int = 192
+    invented_per_crop: int = 96
+    motion_frames: int = 64  # further frames of which only the objects are used
     mini_style_share: float = 0.5  # of samples reduced to solid boxes and road, as streams made from boxes are
     motion_weight: float = 1.0
     fill_weight: float = 1.0

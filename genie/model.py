@@ -107,7 +107,7 @@ class GenieDrive(nn.Module):
         filled = state.filled * ego_motion.continues
         history = self._warp_history(state, now_from_past, filled, window)
         tokens = self.attend(encoded, *history)
-        motion = self.motion(batch.objects, tokens, window, velocity)
+        motion = self.motion(batch.objects, velocity, tokens, window)
         expected = self.trajectory(tokens, velocity)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
         bare = bare_ground(occupancy.semantics, occupancy.uncovered)
@@ -121,9 +121,7 @@ class GenieDrive(nn.Module):
             trajectory,
             invented,
         )
-        forecast = Forecast(
-            moved.semantics, trajectory, motion.displacement[0], self._confidence(moved), moved.origin
-        )
+        forecast = Forecast(moved.semantics, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
         return forecast, self._advance(state, encoded, now_from_past, filled)
 
     def attend(
@@ -181,9 +179,7 @@ class GenieDrive(nn.Module):
         cells = self.confidence_of_origin.reshape(-1)[row].reshape(1, horizons, *moved.origin.shape[1:])
         return nn.functional.avg_pool2d(cells, CELLS)[0]
 
-    def _advance(
-        self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor
-    ) -> StreamState:
+    def _advance(self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor) -> StreamState:
         """The present frame becomes the newest past frame; the oldest is dropped."""
         present = [layer.remember(encoded) for layer in self.layers]
         here = torch.zeros_like(now_from_past[:1])

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from genie.observation import AXIS, CENTER, HEADING, KIND, MEASURED, SCALARS, VECTORS
-from genie.columns import Window, column_of, take_rows
+from genie.columns import Window, column_of, in_window, take_rows
 from perception.types import HORIZONS_S, MOVABLE
 
 RESIDUAL_M = 4.0  # scale of a unit output: metres, and
@@ -50,21 +50,26 @@ class MotionHead(nn.Module):
     def forward(
         self,
         objects: Float[Tensor, "B K F"],
-        tokens: Float[Tensor, "B N d"],
-        window: Window,
         ego_velocity: Float[Tensor, "B 3"],
+        tokens: Float[Tensor, "B N d"] | None = None,
+        window: Window | None = None,
     ) -> ObjectMotion:
+        """Motion of every object. Without tokens, or outside their window, from the object's own past alone."""
         along = objects[..., HEADING]
-        own = take_rows(tokens, column_of(objects[..., CENTER], window))
-        hidden = self.mlp(self.features(self._in_heading_frame(objects, along, ego_velocity)) + self.token(own))
-        residual = self.residual(hidden).unflatten(-1, (len(HORIZONS_S), 3)).transpose(1, 2)  # (B, H, K, 3)
+        hidden = self.features(self._in_heading_frame(objects, along, ego_velocity))
+        if tokens is not None and window is not None:
+            inside = in_window(objects[..., CENTER], window).unsqueeze(-1)
+            own = take_rows(tokens, column_of(objects[..., CENTER], window))
+            hidden = hidden + torch.where(inside, self.token(own), 0.0)
+        residual = self.residual(self.mlp(hidden)).unflatten(-1, (len(HORIZONS_S), 3)).transpose(1, 2)  # (B, H, K, 3)
         cos, sin = along[:, None, :, 0], along[:, None, :, 1]
         scaled_x, scaled_y = residual[..., 0] * RESIDUAL_M, residual[..., 1] * RESIDUAL_M
         correction = torch.stack(
             [cos * scaled_x - sin * scaled_y, sin * scaled_x + cos * scaled_y, residual[..., 2] * RESIDUAL_RAD], dim=-1
         )
         exists = (objects[..., KIND].sum(-1) > 0)[:, None, :, None]
-        return ObjectMotion(torch.where(exists, measured_displacement(objects) * self.measured_scale + correction, 0.0))
+        measured = measured_displacement(objects) * self.measured_scale
+        return ObjectMotion(torch.where(exists, measured + correction, 0.0))
 
     def _in_heading_frame(self, objects: Tensor, along: Tensor, ego_velocity: Tensor) -> Tensor:
         cos, sin = along[..., 0], along[..., 1]

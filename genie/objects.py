@@ -89,9 +89,7 @@ def nearest_uncovered(object_id: NDArray[np.int32]) -> NDArray[np.int32]:
     covered = object_id > 0
     if covered.all():
         return np.arange(covered.size, dtype=np.int32).reshape(covered.shape)
-    _, label = cv2.distanceTransformWithLabels(
-        covered.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    _, label = cv2.distanceTransformWithLabels(covered.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     index_of_label = np.zeros(label.max() + 1, np.int32)
     free = np.flatnonzero(~covered.ravel())
     index_of_label[label.ravel()[free]] = free

@@ -97,9 +97,7 @@ def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[n
     return planar(now_from_previous).astype(np.float32), rates.astype(np.float32), np.ones(1, np.float32)
 
 
-def object_features(
-    components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def object_features(components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]) -> NDArray[np.float32]:
     """The per-object array of ObservedScene."""
     count = len(components)
     ego_from_world = world_from_ego[:2, :2].T

@@ -59,7 +59,9 @@ def plain_move(
     return out
 
 
-def _cells(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def _cells(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     i = np.floor((x - GRID.origin[0]) / GRID.voxel_size).astype(np.int64)
     j = np.floor((y - GRID.origin[1]) / GRID.voxel_size).astype(np.int64)
     last = GRID.shape[0] - 1

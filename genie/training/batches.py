@@ -21,6 +21,7 @@ from perception.types import FREE, GRID, GROUND
 # What streams made from annotated boxes and a road mask do not have.
 _ONLY_OCC3D = np.arange(FREE + 1, dtype=np.uint8)
 _ONLY_OCC3D[12:FREE] = FREE
+_FLIP = np.array([1.0, -1.0, -1.0], np.float32)  # x, y, yaw of a mirrored world
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
 
 
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
     bare uint8 [B, 16 C C, 16], ground of the present crop; invent int64 [B, R, 2], columns relative to the corner;
     invent_truth uint8 [B, R, 256]; displacement float32 [B, H, K, 3], known bool [B, H, K];
     trajectory float32 [B, H, 3] with NaN where unknown.
+    more_*: objects of M other frames, without their surroundings: they cost next to nothing.
     """
 
     semantics: Tensor
@@ -47,14 +49,26 @@ class Batch(NamedTuple):
     displacement: Tensor
     known: Tensor
     trajectory: Tensor
+    more_objects: Tensor
+    more_ego_velocity: Tensor
+    more_displacement: Tensor
+    more_known: Tensor
 
 
-def sample_batch(
-    scenes: list[TrainingScene], config: TrainConfig, history: int, rng: np.random.Generator
-) -> Batch:
+def sample_batch(scenes: list[TrainingScene], config: TrainConfig, history: int, rng: np.random.Generator) -> Batch:
     """A batch of crops from random scenes, instants and places."""
     samples = [_sample(scenes[int(rng.integers(len(scenes)))], config, history, rng) for _ in range(config.batch)]
-    return Batch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True)))
+    more = [_sample_objects(scenes[int(rng.integers(len(scenes)))], rng) for _ in range(config.motion_frames)]
+    return Batch(*(torch.from_numpy(np.stack(parts)) for group in (samples, more) for parts in zip(*group, strict=True)))
+
+
+def _sample_objects(scene: TrainingScene, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
+    t = int(rng.integers(1, len(scene.observed)))
+    mirrored = bool(rng.integers(2))
+    observed = scene.observed[t]
+    flip = _FLIP if mirrored else np.ones(3, np.float32)
+    objects = _mirror_objects(observed.objects) if mirrored else observed.objects
+    return objects, observed.ego_velocity * flip, scene.displacement[t] * flip, scene.known[t]
 
 
 def _sample(
@@ -88,7 +102,7 @@ def _sample(
     bare = bare.reshape(GRID.shape)[_cells(first[0], side), _cells(first[1], side)].reshape(-1, HEIGHT)
     if mini:
         semantics, truth, bare = _ONLY_OCC3D[semantics], _ONLY_OCC3D[truth], _ONLY_OCC3D[bare]
-    flip = np.array([1.0, -1.0, -1.0] if mirrored else [1.0, 1.0, 1.0], np.float32)
+    flip = _FLIP if mirrored else np.ones(3, np.float32)
     return (
         semantics,
         np.stack([c[1] for c in crops]),
@@ -120,9 +134,7 @@ def _columns_at(semantics: NDArray[np.uint8], columns: NDArray[np.int64]) -> NDA
     return blocks[columns[:, 0], :, columns[:, 1]].reshape(len(columns), CELLS * CELLS, HEIGHT)
 
 
-def _invent_positions(
-    first: NDArray[np.int64], side: int, count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _invent_positions(first: NDArray[np.int64], side: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Random columns of the grid outside the crop, near ones more often: [count, 2] relative to the corner."""
     axis = np.arange(COLUMNS)
     gap_x = np.maximum(np.maximum(first[0] - axis, axis - (first[0] + side - 1)), 0)
@@ -135,21 +147,24 @@ def _invent_positions(
 
 def _mirror_scene(scene: ObservedScene) -> ObservedScene:
     """Left and right exchanged: y -> -y, yaw -> -yaw."""
-    objects = scene.objects.copy()
-    for columns in (CENTER, HEADING, *VECTORS, AXIS):
-        objects[:, columns.start + 1] *= -1
     uncovered = scene.uncovered[:, ::-1]
     x, y = np.divmod(uncovered, GRID.shape[1])
-    flip = np.array([1.0, -1.0, -1.0], np.float32)
     return ObservedScene(
         scene.semantics[:, ::-1],
         scene.object_id[:, ::-1],
         (x * GRID.shape[1] + GRID.shape[1] - 1 - y).astype(np.int32),
-        objects,
-        scene.ego_motion * flip,
-        scene.ego_velocity * flip,
+        _mirror_objects(scene.objects),
+        scene.ego_motion * _FLIP,
+        scene.ego_velocity * _FLIP,
         scene.continues,
     )
+
+
+def _mirror_objects(objects: NDArray[np.float32]) -> NDArray[np.float32]:
+    out = objects.copy()
+    for columns in (CENTER, HEADING, *VECTORS, AXIS):
+        out[:, columns.start + 1] *= -1
+    return out
 
 
 def _transform(pose: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
 """Run folders: weights and optimiser as safetensors (nothing that can run code), written atomically.
 
-    RUN/config.yaml              the resolved config
-    RUN/split.yaml               which scenes were trained on and which were held out
-    RUN/metrics.jsonl            one line a logged step
-    RUN/tensorboard/             the same as scalars
-    RUN/checkpoint.safetensors   weights, optimiser and step: what --resume reads
-    RUN/model.safetensors        weights and config: what eval and export read
+RUN/config.yaml              the resolved config
+RUN/split.yaml               which scenes were trained on and which were held out
+RUN/metrics.jsonl            one line a logged step
+RUN/tensorboard/             the same as scalars
+RUN/checkpoint.safetensors   weights, optimiser and step: what --resume reads
+RUN/model.safetensors        weights and config: what eval and export read
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Loaded(NamedTuple):
     step: int
 
 
-def save_checkpoint(path: Path, model: GenieDrive, config: Config, step: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+def save_checkpoint(
+    path: Path, model: GenieDrive, config: Config, step: int, optimizer: torch.optim.Optimizer | None = None
+) -> None:
     """Weights, and with `optimizer` also its state; all or nothing."""
     tensors = {f"model.{name}": t.detach().contiguous() for name, t in model.state_dict().items()}
     if optimizer is not None:

@@ -69,7 +69,9 @@ def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, 
     )
     start = _open_run(run, config, model, optimizer, resume=resume)
     split = split_scenes(dataroot, source, config.train.holdout_scenes)
-    write_text(run / "config.yaml", yaml.safe_dump({**to_tree(config), "seed": seed, "source": source}, sort_keys=False))
+    write_text(
+        run / "config.yaml", yaml.safe_dump({**to_tree(config), "seed": seed, "source": source}, sort_keys=False)
+    )
     write_text(run / "split.yaml", yaml.safe_dump(split._asdict(), sort_keys=False))
     with Interrupt() as interrupt:
         step = start
@@ -84,9 +86,7 @@ def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, 
     return True
 
 
-def _open_run(
-    run: Path, config: Config, model: GenieDrive, optimizer: torch.optim.Optimizer, *, resume: bool
-) -> int:
+def _open_run(run: Path, config: Config, model: GenieDrive, optimizer: torch.optim.Optimizer, *, resume: bool) -> int:
     """The step to start from; a folder that holds a run is never overwritten by accident."""
     checkpoint = run / "checkpoint.safetensors"
     if not resume:
@@ -149,7 +149,10 @@ def _run_steps(
             step += 1
             window.append(Losses(*(value.detach() for value in losses)))
             if step % LOG_EVERY == 0:
-                means = {n: float(torch.stack(v).mean()) for n, v in zip(Losses._fields, zip(*window, strict=True), strict=True)}
+                means = {
+                    n: float(torch.stack(v).mean())
+                    for n, v in zip(Losses._fields, zip(*window, strict=True), strict=True)
+                }
                 window.clear()
                 _log(run, board, step, means, (step - start) / (time.monotonic() - began))
                 note = f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})"
@@ -178,4 +181,7 @@ def _log(run: Path, board: object, step: int, means: dict[str, float], rate: flo
     for name, value in means.items():
         board.add_scalar(f"train/{name}", value, step)  # type: ignore[attr-defined]
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, "steps_per_s": round(rate, 2), **{k: round(v, 5) for k, v in means.items()}}) + "\n")
+        file.write(
+            json.dumps({"step": step, "steps_per_s": round(rate, 2), **{k: round(v, 5) for k, v in means.items()}})
+            + "\n"
+        )

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from genie.attention import KeysValues
-from genie.columns import Window, column_of, take_rows, warp_columns
+from genie.columns import Window, take_rows, warp_columns
 from genie.config import TrainConfig
 from genie.decoder import PRIOR_LOGIT, STATIC, border_ground
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
-from genie.observation import CENTER, SCALARS
+from genie.observation import SCALARS
 from genie.training.batches import Batch
 from perception.types import NUM_CLASSES
 
@@ -45,24 +45,24 @@ def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Loss
     past, readable = _past(model, batch, frames[1:], window)
     tokens = model.attend(frames[0], past, readable)
     objects = batch.objects[:, 0]
-    motion = model.motion(objects, tokens, window, batch.ego_velocity).displacement
-    error, weight = _motion_error(motion, batch, window)
-    measured, _ = _motion_error(measured_displacement(objects), batch, window)
+    motion = model.motion(objects, batch.ego_velocity, tokens, window).displacement
+    more = model.motion(batch.more_objects, batch.more_ego_velocity).displacement
+    here, here_weight = motion_error(motion, objects, batch.displacement, batch.known)
+    there, there_weight = motion_error(more, batch.more_objects, batch.more_displacement, batch.more_known)
+    measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
     fill, copied = _fill(model, batch, tokens, side)
     ego = model.trajectory(tokens, batch.ego_velocity)
     trajectory = _where_known(ego, batch.trajectory)
-    motion_loss = _huber(error, 0.3)
+    motion_loss = _mean(_huber(here, 0.3), here_weight) + _mean(_huber(there, 0.3), there_weight)
     total = (
-        config.motion_weight * _mean(motion_loss, weight)
+        config.motion_weight * motion_loss
         + config.fill_weight * fill
         + config.trajectory_weight * trajectory
     )
-    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, trajectory)
+    return Losses(total, _mean(here, here_weight), _mean(measured, here_weight), fill, copied, trajectory)
 
 
-def _past(
-    model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window
-) -> tuple[list[KeysValues], Tensor]:
+def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window) -> tuple[list[KeysValues], Tensor]:
     warped = [
         warp_columns(batch.past_from_now[:, p], window, Window(batch.first[:, p + 1], window.side))
         for p in range(len(frames))
@@ -76,19 +76,14 @@ def _past(
     return past, torch.cat([w.inside for w in warped], dim=1)
 
 
-def _motion_error(displacement: Tensor, batch: Batch, window: Window) -> tuple[Tensor, Tensor]:
-    """Distance (m) by which a corner of the object ends up wrong [B, H, K], and the weight of each."""
-    objects = batch.objects[:, 0]
-    difference = displacement - batch.displacement
+def motion_error(displacement: Tensor, objects: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance (m) by which a far end of each object ends up wrong [B, H, K], and the weight of each."""
+    difference = displacement - truth
     half_length = objects[..., 22].unsqueeze(1)
     wrong = torch.cat([difference[..., :2], (half_length * difference[..., 2]).unsqueeze(-1)], dim=-1)
     error = (wrong.square().sum(-1) + 1e-6).sqrt()
-    center = objects[..., CENTER]
-    inside = column_of(center, window) == column_of(center, window._replace(first=window.first))
-    low = (window.first * 1.6 - 40.0).unsqueeze(1)
-    inside = inside & ((center >= low) & (center < low + window.side * 1.6)).all(dim=-1)
     size = objects[..., SCALARS.stop - 1].exp().sqrt()  # square root of the cells covered
-    return error, batch.known * inside.unsqueeze(1) * size.unsqueeze(1)
+    return error, known * size.unsqueeze(1)
 
 
 def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:

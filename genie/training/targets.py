@@ -5,8 +5,10 @@ Built once per scene, kept in memory: 170 kB a frame beside the 640 kB of occupa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,20 +38,31 @@ class TrainingScene:
     trajectory: NDArray[np.float32]
 
 
+class ObjectTargets(NamedTuple):
+    """displacement float32 [H, K, 3] (m, m, rad) in the present ego frame; known bool [H, K]."""
+
+    displacement: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
 def prepare_scene(
     sequence: Sequence, tracks: SceneTracks, on_frame: Callable[[], None] = lambda: None
 ) -> TrainingScene:
     """Observes the whole stream as the car would and looks up what truly happened."""
     frames = len(sequence)
     observed: list[ObservedScene] = []
-    displacement = np.zeros((frames, len(HORIZONS_S), MAX_OBJECTS, 3), np.float32)
-    known = np.zeros((frames, len(HORIZONS_S), MAX_OBJECTS), bool)
+    targets: list[ObjectTargets] = []
+    boxes_at = functools.cache(tracks.at)  # streams are regular: a frame's horizons are other frames' stamps
     state = start_observer()
     for t in range(frames):
         scene, state = observe(sequence.frame(t), state)
+        stamp = int(sequence.timestamp_us[t])
+        later = [boxes_at(stamp + round(seconds * 1e6)) for seconds in HORIZONS_S]
         observed.append(scene)
-        displacement[t], known[t] = object_targets(scene, sequence, t, tracks)
+        targets.append(object_targets(scene, sequence.world_from_ego[t], boxes_at(stamp), later))
         on_frame()
+    displacement = np.stack([t.displacement for t in targets])
+    known = np.stack([t.known for t in targets])
     return TrainingScene(sequence, observed, displacement, known, trajectory_targets(sequence))
 
 
@@ -69,40 +82,49 @@ def future_frame(sequence: Sequence, t: int, seconds: float) -> int | None:
     """Index of the frame `seconds` after frame t, if there is one within 60 ms."""
     wanted = sequence.timestamp_us[t] + round(seconds * 1e6)
     index = int(np.searchsorted(sequence.timestamp_us, wanted))
-    best = min((i for i in (index - 1, index) if 0 <= i < len(sequence)), key=lambda i: abs(sequence.timestamp_us[i] - wanted))
+    best = min(
+        (i for i in (index - 1, index) if 0 <= i < len(sequence)), key=lambda i: abs(sequence.timestamp_us[i] - wanted)
+    )
     return best if abs(int(sequence.timestamp_us[best]) - wanted) <= 60_000 else None
 
 
 def object_targets(
-    scene: ObservedScene, sequence: Sequence, t: int, tracks: SceneTracks
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """True displacement [H, K, 3] of each object's centroid and turn, moved rigidly with its annotated box."""
+    scene: ObservedScene, world_from_ego: NDArray[np.float64], now: Boxes, later: list[Boxes]
+) -> ObjectTargets:
+    """What truly happens to each object, moved rigidly with its annotated box.
+
+    Args:
+        now: the boxes at the frame's stamp; later: those at each horizon after it.
+    """
+    ego_from_world = inverse(world_from_ego)
     displacement = np.zeros((len(HORIZONS_S), MAX_OBJECTS, 3), np.float32)
     known = np.zeros((len(HORIZONS_S), MAX_OBJECTS), bool)
-    stamp = int(sequence.timestamp_us[t])
-    now_from_world = inverse(sequence.world_from_ego[t])
-    boxes = tracks.at(stamp)
-    owner = owning_instance(scene.object_id, boxes, now_from_world)
+    owner = owning_instance(scene.object_id, now, ego_from_world)
     count = len(owner)
-    rows = {int(instance): row for row, instance in enumerate(boxes.instance)}
-    center = scene.objects[:count, CENTER].astype(np.float64)
-    here = center @ now_from_world[:2, :2] + sequence.world_from_ego[t][:2, 3]  # in the world
-    for h, seconds in enumerate(HORIZONS_S):
-        later = tracks.at(stamp + round(seconds * 1e6))
-        later_rows = {int(instance): row for row, instance in enumerate(later.instance)}
-        for k, instance in enumerate(owner):
-            if instance < 0 or int(instance) not in later_rows:
-                continue
-            now, then = rows[int(instance)], later_rows[int(instance)]
-            turn = float(wrap_angle(later.yaw_world[then] - boxes.yaw_world[now]))
-            lever = here[k] - boxes.center_world[now, :2]
-            cos, sin = np.cos(turn), np.sin(turn)
-            turned = np.array([cos * lever[0] - sin * lever[1], sin * lever[0] + cos * lever[1]])
-            shift = later.center_world[then, :2] + turned - here[k]
-            displacement[h, k, :2] = now_from_world[:2, :2] @ shift
-            displacement[h, k, 2] = turn
-            known[h, k] = True
-    return displacement, known
+    here = scene.objects[:count, CENTER] @ world_from_ego[:2, :2].T + world_from_ego[:2, 3]
+    row_now, annotated = _rows_of(owner, now)
+    for h, boxes in enumerate(later):
+        row_then, still = _rows_of(owner, boxes)
+        ok = annotated & still
+        turn = wrap_angle(boxes.yaw_world[row_then[ok]] - now.yaw_world[row_now[ok]])
+        lever = here[ok] - now.center_world[row_now[ok], :2]
+        cos, sin = np.cos(turn), np.sin(turn)
+        turned = np.stack([cos * lever[:, 0] - sin * lever[:, 1], sin * lever[:, 0] + cos * lever[:, 1]], -1)
+        shift = boxes.center_world[row_then[ok], :2] + turned - here[ok]
+        known[h, :count] = ok
+        displacement[h, :count][ok, :2] = shift @ ego_from_world[:2, :2].T
+        displacement[h, :count][ok, 2] = turn
+    return ObjectTargets(displacement, known)
+
+
+def _rows_of(instances: NDArray[np.int64], boxes: Boxes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row of each instance in `boxes`, and whether it is there."""
+    if not len(boxes.instance):
+        return np.zeros(len(instances), np.int64), np.zeros(len(instances), bool)
+    order = np.argsort(boxes.instance)
+    place = np.searchsorted(boxes.instance[order], instances).clip(0, len(order) - 1)
+    rows = order[place]
+    return rows, boxes.instance[rows] == instances
 
 
 def owning_instance(
@@ -122,6 +144,8 @@ def owning_instance(
     across = np.abs(offset[..., 1] * cos - offset[..., 0] * sin)
     half = np.maximum(boxes.size_lwh[:, :2], GRID.voxel_size) / 2 + 0.1
     inside = (along <= half[:, 0]) & (across <= half[:, 1])
-    votes = np.zeros((count, len(boxes.instance)))
-    np.add.at(votes, object_id[ix, iy] - 1, inside)
+    who = object_id[ix, iy]
+    order = np.argsort(who, kind="stable")
+    starts = np.searchsorted(who[order], np.arange(1, count + 1))
+    votes = np.add.reduceat(inside[order].astype(np.int32), starts, axis=0)
     return np.where(votes.max(axis=1) > 0, boxes.instance[votes.argmax(axis=1)], -1)

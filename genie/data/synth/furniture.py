@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME, CATEGORIES
 from genie.data.synth.scenery import Lot
-from genie.data.synth.town import Road, Town
+from genie.data.synth.roads import Road
+from genie.data.synth.town import Town
 
 Array = NDArray[np.float64]
 PARKED = {

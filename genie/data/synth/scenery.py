@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.data.synth.town import Road, Town
+from genie.data.synth.roads import Road
+from genie.data.synth.town import Town
 from perception.types import CLASS_NAMES, FREE, GRID
 
 Raster = NDArray[np.uint8]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME, CATEGORIES
-from genie.data.synth.town import Town, unit
+from genie.data.synth.polylines import unit
+from genie.data.synth.town import Town
 
 Array = NDArray[np.float64]
 DT = 0.1

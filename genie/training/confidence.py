@@ -1,0 +1,1 @@
+def measure_confidence(*a): raise NotImplementedError
