@@ -22,7 +22,7 @@ class Kinematics:
 
 
 def kinematics_of(trajectory: NDArray[np.floating], times_s: NDArray[np.floating]) -> Kinematics:
-    """Finite differences (second order inside, first order at the end).
+    """Finite differences of second order, at the ends too.
 
     Args:
         trajectory: [H, 3], x (m), y (m), yaw (rad) in the ego frame at time 0.
@@ -36,12 +36,16 @@ def kinematics_of(trajectory: NDArray[np.floating], times_s: NDArray[np.floating
         zero = np.zeros(len(times_s))
         return Kinematics(zero, zero, zero, zero)
     yaw = np.unwrap(points[:, 2])
-    vx, vy = np.gradient(points[:, 0], times), np.gradient(points[:, 1], times)
+
+    def rate(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.gradient(values, times, edge_order=2 if len(times) > 2 else 1))
+
+    vx, vy = rate(points[:, 0]), rate(points[:, 1])
     longitudinal = np.cos(yaw) * vx + np.sin(yaw) * vy
     lateral = -np.sin(yaw) * vx + np.cos(yaw) * vy
     return Kinematics(
         longitudinal=longitudinal[added:],
         lateral=lateral[added:],
-        acceleration=np.gradient(longitudinal, times)[added:],
-        heading_rate=np.gradient(yaw, times)[added:],
+        acceleration=rate(longitudinal)[added:],
+        heading_rate=rate(yaw)[added:],
     )

@@ -11,11 +11,12 @@ import zlib
 
 import numpy as np
 import rclpy
-from genie_msgs.msg import EgoTrajectory, OccupancyForecast, ScenePredictionStatus
+from genie_msgs.msg import EgoTrajectory, OccupancyForecast, ScenePredictionStatus, SemanticOccupancy
 from genie_ros import conversions, qos
 from genie_ros.process import stop_on_signals
+from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
@@ -35,7 +36,17 @@ def main() -> None:
             message.data = message.data[:0]  # only new inferences are compared voxel by voxel
         forecasts.append((arrival, message))
 
+    odometry: list[Odometry] = []
+    observed: list[int] = []
     deep = QoSProfile(depth=100)
+    loss_tolerant = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_subscription(Odometry, "/geniedrive/input/odometry", odometry.append, loss_tolerant)
+    node.create_subscription(
+        SemanticOccupancy,
+        "/geniedrive/input/occupancy",
+        lambda m: observed.append(conversions.us_from_time(m.header.stamp)),
+        loss_tolerant,
+    )
     node.create_subscription(OccupancyForecast, "/geniedrive/output/forecast", on_forecast, qos.OUTPUT)
     node.create_subscription(EgoTrajectory, "/geniedrive/output/ego_trajectory", trajectories.append, deep)
     node.create_subscription(ScenePredictionStatus, "/geniedrive/output/status", statuses.append, deep)
@@ -46,10 +57,20 @@ def main() -> None:
     while not stop.is_set():
         executor.spin_once(timeout_sec=0.1)
     rclpy.shutdown()
-    write(sys.argv[1], forecasts, trajectories, statuses, points)
+    inputs = {
+        "odometry_us": np.array([conversions.us_from_time(m.header.stamp) for m in odometry], dtype=np.int64),
+        "odometry_pose": np.array([conversions.matrix_from_pose(m.pose.pose) for m in odometry]),
+        "observed_us": np.array(observed, dtype=np.int64),
+    }
+    np.savez(sys.argv[1], **inputs, **outputs(forecasts, trajectories, statuses, points))
 
 
-def write(path, forecasts, trajectories, statuses, points) -> None:
+def outputs(
+    forecasts: list[tuple[float, OccupancyForecast]],
+    trajectories: list[EgoTrajectory],
+    statuses: list[ScenePredictionStatus],
+    points: list[PointCloud2],
+) -> dict[str, np.ndarray]:
     stamp = conversions.us_from_time
     arrays: dict[str, np.ndarray] = {
         "arrival_s": np.array([arrival for arrival, _ in forecasts]),
@@ -64,6 +85,7 @@ def write(path, forecasts, trajectories, statuses, points) -> None:
         "trajectory_poses": np.array([[conversions.matrix_from_pose(p.pose) for p in m.points] for m in trajectories]),
         "trajectory_speed": np.array([[p.longitudinal_velocity_mps for p in m.points] for m in trajectories]),
         "status_level": np.array([m.level for m in statuses], dtype=np.int64),
+        "status_observation_us": np.array([stamp(m.observation_stamp) for m in statuses], dtype=np.int64),
         "status_id": np.array([m.inference_id for m in statuses], dtype=np.int64),
         "status_inferences": np.array([m.inference_count for m in statuses], dtype=np.int64),
         "status_published": np.array([m.published_count for m in statuses], dtype=np.int64),
@@ -76,7 +98,7 @@ def write(path, forecasts, trajectories, statuses, points) -> None:
         if m.status.is_new_inference:
             packed = zlib.compress(memoryview(m.data), 1)
             arrays[f"data_{m.status.inference_id}"] = np.frombuffer(packed, dtype=np.uint8)
-    np.savez(path, **arrays)
+    return arrays
 
 
 if __name__ == "__main__":
