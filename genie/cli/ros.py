@@ -26,13 +26,15 @@ def replay(
     rate: Annotated[float, typer.Option(min=0.01, help="Seconds of the recording in a second.")] = 1.0,
     odometry_rate: Annotated[float, typer.Option(min=1.0, help="Ego poses per second of the recording.")] = 50.0,
     loop: Annotated[bool, typer.Option("--loop", help="Begin anew at the end; the stamps go back, too.")] = False,
-    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a listener before the start.")] = 10.0,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for listeners before the start.")] = 10.0,
+    listeners: Annotated[int, typer.Option(min=0, help="How many must subscribe before the start.")] = 1,
 ) -> None:
     """Publishes a scene with its true stamps on the inputs of the node. Ctrl-C ends it."""
     from genie.cli.ros_env import exec_module
 
     options = ["--dataroot", str(dataroot), "--scene", scene, "--source", source, "--rate", str(rate)]
-    options += ["--odometry-rate", str(odometry_rate), "--wait", str(wait), *(["--loop"] if loop else [])]
+    options += ["--odometry-rate", str(odometry_rate), "--wait", str(wait)]
+    options += ["--listeners", str(listeners), *(["--loop"] if loop else [])]
     exec_module("genie_ros.replay", options)
 
 

@@ -99,7 +99,7 @@ def listen_command(out: Path) -> list[str]:
 
 def replay_command(root: Path, scene: str, *options: str) -> list[str]:
     geniedrive = [sys.executable, "-m", "genie.cli.main"]
-    return [*geniedrive, "replay", "--dataroot", str(root), "--scene", scene, *options]
+    return [*geniedrive, "replay", "--dataroot", str(root), "--scene", scene, "--listeners", "2", *options]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ It converts, calls and publishes. What it calls: deploy.pipeline.Pipeline and de
 from __future__ import annotations
 
 import sys
+import traceback
 from array import array
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Protocol
 
@@ -24,14 +26,13 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
 from calib.errors import InputError
 from deploy.live import ForecastEngine, LiveForecaster, Tick
 from deploy.stamps import DataClock, ExternalClock, Verdict
 from genie_ros import conversions, parameters, qos
-from genie_ros.process import exit_code_of, stop_on_signals
+from genie_ros.process import exit_code_of, ros_context, stop_on_signals
 from perception.types import SceneForecast
 
 NODE_NAME = "geniedrive"
@@ -51,6 +52,23 @@ def load_pipeline(bundle: Path, threads: int) -> Engine:
     return Pipeline(bundle, threads=threads)
 
 
+Transition = Callable[["ForecastNode", LifecycleState], TransitionCallbackReturn]
+
+
+def loud(transition: Transition) -> Transition:
+    """rclpy turns an exception in a transition into ERROR without a word; here it is logged first."""
+
+    @wraps(transition)
+    def logged(node: ForecastNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            raise
+
+    return logged
+
+
 class ForecastNode(LifecycleNode):
     """Topics under ~/input and ~/output; see the README of this package."""
 
@@ -68,6 +86,7 @@ class ForecastNode(LifecycleNode):
 
     # --- transitions ---
 
+    @loud
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.configure_error = None
         try:
@@ -87,6 +106,7 @@ class ForecastNode(LifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    @loud
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._engine is not None  # the state machine allows no other
         chosen = self._chosen
@@ -102,13 +122,16 @@ class ForecastNode(LifecycleNode):
         self._timer = self.create_timer(1.0 / chosen.publish_rate, self._on_timer, clock=steady)
         return super().on_activate(state)
 
+    @loud
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         return super().on_deactivate(state)
 
+    @loud
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._free()
 
+    @loud
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         return self._free()
@@ -208,8 +231,7 @@ def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> 
     """Runs the node until a signal. With --autostart it configures and activates itself: no launch is needed."""
     stop = stop_on_signals()
     autostart = "--autostart" in arguments
-    rclpy.init(args=[a for a in arguments if a != "--autostart"], signal_handler_options=SignalHandlerOptions.NO)
-    try:
+    with ros_context([a for a in arguments if a != "--autostart"]):
         node = ForecastNode(engine_factory)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -220,14 +242,14 @@ def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> 
         node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
-    finally:
-        rclpy.shutdown()
     return 0
 
 
 def _start(node: ForecastNode) -> None:
     if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-        raise node.configure_error or RuntimeError("the node could not be configured; see the log above")
+        if node.configure_error is not None:
+            raise node.configure_error
+        raise RuntimeError("the node could not be configured; see the log above")
     if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
         raise RuntimeError("the node could not be activated; see the log above")
 

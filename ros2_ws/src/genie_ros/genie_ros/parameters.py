@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
 from calib.errors import InputError
@@ -62,6 +63,18 @@ def _range(lowest: int | float, highest: int | float) -> dict[str, list[IntegerR
 
 
 def declare(node: Node) -> None:
+    """Declares all parameters. InputError where a value given from outside has another type or is out of range."""
+    try:
+        _declare(node)
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        raise InputError(
+            str(error),
+            expected="a value of the declared type and range (30.0, not 30, where it is a DOUBLE)",
+            fix="correct it in the parameter file or on the command line",
+        ) from error
+
+
+def _declare(node: Node) -> None:
     for name, (default, text, lowest, highest) in _NUMBERS.items():
         node.declare_parameter(
             name, default, ParameterDescriptor(description=text, read_only=True, **_range(lowest, highest))

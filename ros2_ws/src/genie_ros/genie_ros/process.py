@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+import rclpy
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.signals import SignalHandlerOptions
 
 from calib.errors import InputError
 
@@ -21,6 +26,21 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
     return stop
+
+
+@contextmanager
+def ros_context(arguments: list[str]) -> Iterator[None]:
+    """rclpy between init and shutdown. InputError where ROS cannot use the arguments (a malformed parameter file)."""
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except (rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError) as error:
+        raise InputError(
+            str(error), expected="ROS 2 arguments and parameter files", fix="mend what it names"
+        ) from error
+    try:
+        yield
+    finally:
+        rclpy.shutdown()
 
 
 def exit_code_of(run: Callable[[], int]) -> int:

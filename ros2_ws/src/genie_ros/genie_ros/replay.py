@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from genie_msgs.msg import SemanticOccupancy
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from deploy.poses import interpolate_pose
 from genie.data.sequence import Sequence
 from genie_ros import conversions, qos
-from genie_ros.process import exit_code_of, stop_on_signals
+from genie_ros.process import exit_code_of, ros_context, stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,9 @@ class ReplayNode(Node):
         self._occupancy = self.create_publisher(SemanticOccupancy, f"/{target}/input/occupancy", qos.OCCUPANCY_INPUT)
         self._odometry = self.create_publisher(Odometry, f"/{target}/input/odometry", qos.ODOMETRY_INPUT)
 
-    def has_listeners(self) -> bool:
-        return bool(self._occupancy.get_subscription_count() and self._odometry.get_subscription_count())
+    def listeners(self) -> int:
+        """How many subscribe to both inputs."""
+        return min(self._occupancy.get_subscription_count(), self._odometry.get_subscription_count())
 
     def publish(self, sequence: Sequence, event: ReplayEvent) -> None:
         self._odometry.publish(
@@ -83,11 +82,13 @@ def paced(events: list[ReplayEvent], rate: float, stop: threading.Event) -> Iter
         yield event
 
 
-def _wait_for_listeners(node: ReplayNode, seconds: float, stop: threading.Event) -> None:
+def _wait_for_listeners(node: ReplayNode, count: int, seconds: float, stop: threading.Event) -> None:
     deadline = time.monotonic() + seconds
-    while not node.has_listeners() and not stop.wait(0.05):
+    while node.listeners() < count and not stop.wait(0.05):
         if time.monotonic() >= deadline:
-            node.get_logger().warning(f"nobody listens after {seconds:.0f} s; publishing all the same")
+            node.get_logger().warning(
+                f"{node.listeners()} of {count} listeners after {seconds:.0f} s; publishing all the same"
+            )
             return
 
 
@@ -105,17 +106,17 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=1.0, help="seconds of the recording in a second")
     parser.add_argument("--odometry-rate", type=float, default=50.0, help="Hz, in the time of the recording")
     parser.add_argument("--loop", action="store_true", help="begin anew at the end; the stamps go back, too")
-    parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for a listener before the start")
+    parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for listeners before the start")
+    parser.add_argument("--listeners", type=int, default=1, help="how many must subscribe to both inputs")
     parser.add_argument("--target", default="geniedrive", help="name of the node to publish to")
     parser.add_argument("--ego-frame", default="base_link")
     stop = stop_on_signals()
     options, ros_arguments = parser.parse_known_args(arguments)
     sequence = load(options.dataroot, options.scene, options.source)
     events = plan_events(sequence, options.odometry_rate)
-    rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
+    with ros_context(ros_arguments):
         node = ReplayNode(options.target, options.ego_frame)
-        _wait_for_listeners(node, options.wait, stop)
+        _wait_for_listeners(node, options.listeners, options.wait, stop)
         node.get_logger().info(f"{sequence.name}: {len(sequence)} frames of {sequence.source} at rate {options.rate:g}")
         frames = 0
         while not stop.is_set():
@@ -126,8 +127,6 @@ def run(arguments: list[str]) -> int:
                 break
         node.get_logger().info(f"published {frames} frames")
         node.destroy_node()
-    finally:
-        rclpy.shutdown()
     return 0
 
 
