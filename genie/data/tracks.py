@@ -1,202 +1,127 @@
-"""Annotated boxes of a scene at any time: linear between keyframes, as the 10 Hz stream has them.
-
-Shapes: B boxes at one instant, S track segments (one per pair of consecutive annotations of an instance, and one of
-no length for its last annotation, so that a box exists from its first annotation to its last, inclusive).
-"""
+"""Annotated boxes of a scene, at any time: keyframes as annotated, linear in between."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.errors import InputError
-from calib.transforms import se3_from_quaternion, wrap_angle, yaw_of
-from genie.data.nuscenes import find_scene
+from calib.transforms import wrap_angle
+from genie.data.nuscenes import keyframes
 from perception.types import CLASS_NAMES
 
 if TYPE_CHECKING:
-    from nuscenes.nuscenes import NuScenes
+    from nuscenes import NuScenes
 
-Array = NDArray[np.float64]
-
-# The lidarseg merge that Occ3D uses: what it does not name is "others".
-_CLASS_OF_CATEGORY: dict[str, str] = {
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-}
+# nuScenes category prefix -> Occ3D class; the first that fits counts.
+_CATEGORY_CLASS: tuple[tuple[str, str], ...] = (
+    ("vehicle.bicycle", "bicycle"),
+    ("vehicle.bus", "bus"),
+    ("vehicle.car", "car"),
+    ("vehicle.construction", "construction_vehicle"),
+    ("vehicle.motorcycle", "motorcycle"),
+    ("vehicle.trailer", "trailer"),
+    ("vehicle.truck", "truck"),
+    ("human.pedestrian", "pedestrian"),
+    ("movable_object.barrier", "barrier"),
+    ("movable_object.trafficcone", "traffic_cone"),
+)
 
 
-def occupancy_class(category: str) -> int:
-    """Occ3D class id of a nuScenes category name."""
-    return CLASS_NAMES.index(_CLASS_OF_CATEGORY.get(category, "others"))
+def class_of_category(category: str) -> int:
+    """Occ3D class id of a nuScenes category name; what has no class of its own is `others` (0)."""
+    for prefix, name in _CATEGORY_CLASS:
+        if category.startswith(prefix):
+            return CLASS_NAMES.index(name)
+    return 0
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Annotated boxes at one instant.
+    """Boxes at one instant, in the world.
 
-    instance:       int64 [B], index of the instance within the scene: the same object has the same index at all times.
-    class_id:       int64 [B], Occ3D class.
-    center_world:   float64 [B, 3] (m).
-    size_lwh:       float64 [B, 3], length (along the heading), width, height (m).
-    yaw_world:      float64 [B] (rad).
-    velocity_world: float64 [B, 2] (m/s), as the devkit's box_velocity at keyframes; NaN where it cannot tell.
+    instance: int64 [B], constant over a scene; class_id: int64 [B], Occ3D.
+    center_world: float64 [B, 3] (m); size_lwh: float64 [B, 3], length, width, height (m); yaw_world: float64 [B] (rad).
+    velocity_world: float64 [B, 2] (m/s), of the nearest keyframe by the devkit's rule; NaN where it is unknown.
     """
 
     instance: NDArray[np.int64]
     class_id: NDArray[np.int64]
-    center_world: Array
-    size_lwh: Array
-    yaw_world: Array
-    velocity_world: Array
+    center_world: NDArray[np.float64]
+    size_lwh: NDArray[np.float64]
+    yaw_world: NDArray[np.float64]
+    velocity_world: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.instance)
 
-    @property
-    def speed(self) -> Array:
-        """float64 [B] (m/s); NaN where unknown."""
-        return np.hypot(self.velocity_world[:, 0], self.velocity_world[:, 1])
-
-    def select(self, keep: NDArray[np.bool_]) -> Boxes:
-        """The boxes where `keep` [B] is true."""
+    def select(self, rows: NDArray[Any]) -> Boxes:
+        """The boxes of an index or a mask."""
         return Boxes(
-            self.instance[keep],
-            self.class_id[keep],
-            self.center_world[keep],
-            self.size_lwh[keep],
-            self.yaw_world[keep],
-            self.velocity_world[keep],
-        )
+            self.instance[rows], self.class_id[rows], self.center_world[rows], self.size_lwh[rows],
+            self.yaw_world[rows], self.velocity_world[rows],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SceneTracks:
-    """All annotated tracks of one scene as segments between consecutive annotations.
+    """Keyframe stamps (us, int64 [F]) and the boxes at each."""
 
-    instance, class_id:             int64 [S].
-    start_us, end_us:               int64 [S]; equal for the closing segment of a track.
-    center, size, yaw, velocity:    at the start: [S, 3], [S, 3] (l, w, h), [S], [S, 2].
-    center_step, size_step, yaw_step, velocity_step: end minus start (yaw: the short way round).
-    tokens:                         instance tokens, by index.
-    """
-
-    instance: NDArray[np.int64]
-    class_id: NDArray[np.int64]
-    start_us: NDArray[np.int64]
-    end_us: NDArray[np.int64]
-    center: Array
-    center_step: Array
-    size: Array
-    size_step: Array
-    yaw: Array
-    yaw_step: Array
-    velocity: Array
-    velocity_step: Array
-    tokens: tuple[str, ...]
+    stamp_us: NDArray[np.int64]
+    boxes: tuple[Boxes, ...]
 
     def at(self, timestamp_us: int) -> Boxes:
-        """The boxes at a time; none outside the annotated span. Sorted by instance."""
-        rows = np.flatnonzero(
-            (self.start_us <= timestamp_us) & (timestamp_us < np.maximum(self.end_us, self.start_us + 1))
-        )
-        span = np.maximum(self.end_us[rows] - self.start_us[rows], 1)
-        share = (timestamp_us - self.start_us[rows]) / span
+        """Boxes at a time: between keyframes those annotated at both, centre linear and yaw the short way round;
+        none before the first and after the last keyframe."""
+        after = int(np.searchsorted(self.stamp_us, timestamp_us))
+        if after < len(self.stamp_us) and self.stamp_us[after] == timestamp_us:
+            return self.boxes[after]
+        if after in (0, len(self.stamp_us)):
+            return self.boxes[0].select(np.zeros(0, np.int64))
+        early, late = self.boxes[after - 1], self.boxes[after]
+        gap = self.stamp_us[after] - self.stamp_us[after - 1]
+        share = float(timestamp_us - self.stamp_us[after - 1]) / float(gap)
+        _, rows_early, rows_late = np.intersect1d(early.instance, late.instance, return_indices=True)
+        first, second = early.select(rows_early), late.select(rows_late)
+        nearer = first if share < 0.5 else second
         return Boxes(
-            instance=self.instance[rows],
-            class_id=self.class_id[rows],
-            center_world=self.center[rows] + share[:, None] * self.center_step[rows],
-            size_lwh=self.size[rows] + share[:, None] * self.size_step[rows],
-            yaw_world=self.yaw[rows] + share * self.yaw_step[rows],
-            velocity_world=self.velocity[rows] + share[:, None] * self.velocity_step[rows],
+            first.instance,
+            first.class_id,
+            (1 - share) * first.center_world + share * second.center_world,
+            first.size_lwh,
+            first.yaw_world + share * wrap_angle(second.yaw_world - first.yaw_world),
+            nearer.velocity_world,
         )
 
 
-def load_tracks(tables: NuScenes, scene: str) -> SceneTracks:
-    """The annotated tracks of a scene.
+def load_tracks(nusc: NuScenes, scene: str) -> SceneTracks:
+    """All annotations of a scene.
 
     Raises:
-        InputError: unknown scene, or an annotation that names an unknown sample.
+        InputError: no scene of that name.
     """
-    samples = _sample_times(tables, find_scene(tables, scene))
-    by_instance: dict[str, list[dict]] = {}
-    for token in samples:
-        for annotation in tables.get("sample", token)["anns"]:
-            record = tables.get("sample_annotation", annotation)
-            by_instance.setdefault(record["instance_token"], []).append(record)
-    pieces: list[dict[str, NDArray]] = []
-    for index, records in enumerate(by_instance.values()):
-        pieces.append(_segments(tables, index, records, samples))
-    return SceneTracks(**_concatenate(pieces), tokens=tuple(by_instance))
+    frames = keyframes(nusc, scene)
+    number: dict[str, int] = {}
+    boxes = []
+    for frame in frames:
+        records = [nusc.get("sample_annotation", token) for token in nusc.get("sample", frame.token)["anns"]]
+        for record in records:
+            number.setdefault(record["instance_token"], len(number))
+        boxes.append(_boxes(nusc, records, number))
+    return SceneTracks(np.array([frame.stamp_us for frame in frames], np.int64), tuple(boxes))
 
 
-def _sample_times(tables: NuScenes, scene: dict) -> dict[str, int]:
-    """Sample token -> time (us), in order."""
-    out: dict[str, int] = {}
-    token = scene["first_sample_token"]
-    while token:
-        sample = tables.get("sample", token)
-        out[token] = int(sample["timestamp"])
-        token = sample["next"]
-    if not out:
-        path = Path(tables.table_root) / "sample.json"
-        raise InputError(
-            f"{scene['name']} has no samples", expected="at least one", fix="unpack the metadata again", path=path
-        )
-    return out
-
-
-def _segments(tables: NuScenes, index: int, records: list[dict], samples: dict[str, int]) -> dict[str, NDArray]:
-    """The segments of one instance; `records` are its annotations in time order."""
-    time = np.array([samples[r["sample_token"]] for r in records], np.int64)
-    poses = [se3_from_quaternion(np.array(r["translation"]), np.array(r["rotation"])) for r in records]
-    center = np.stack([p[:3, 3] for p in poses])
-    yaw = np.array([float(yaw_of(p)) for p in poses])
-    size = np.array([r["size"] for r in records], np.float64)[:, [1, 0, 2]]  # nuScenes: width, length, height
-    velocity = np.stack([tables.box_velocity(r["token"])[:2] for r in records])
-
-    def step(values: NDArray) -> NDArray:
-        return np.concatenate([np.diff(values, axis=0), np.zeros_like(values[:1])])
-
-    return {
-        "instance": np.full(len(records), index),
-        "class_id": np.full(len(records), occupancy_class(records[0]["category_name"])),
-        "start_us": time,
-        "end_us": np.append(time[1:], time[-1]),
-        "center": center,
-        "center_step": step(center),
-        "size": size,
-        "size_step": step(size),
-        "yaw": yaw,
-        "yaw_step": wrap_angle(step(yaw)),
-        "velocity": velocity,
-        "velocity_step": step(velocity),
-    }
-
-
-def _concatenate(pieces: list[dict[str, NDArray]]) -> dict[str, NDArray]:
-    if not pieces:
-        ints, vectors = np.zeros(0, np.int64), np.zeros((0, 3))
-        return {
-            "instance": ints, "class_id": ints, "start_us": ints, "end_us": ints,
-            "center": vectors, "center_step": vectors, "size": vectors, "size_step": vectors,
-            "yaw": np.zeros(0), "yaw_step": np.zeros(0),
-            "velocity": np.zeros((0, 2)), "velocity_step": np.zeros((0, 2)),
-        }  # fmt: skip
-    return {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
+def _boxes(nusc: NuScenes, records: list[dict[str, Any]], number: dict[str, int]) -> Boxes:
+    quaternion = np.array([r["rotation"] for r in records], np.float64).reshape(-1, 4)
+    w, x, y, z = quaternion.T
+    return Boxes(
+        instance=np.array([number[r["instance_token"]] for r in records], np.int64),
+        class_id=np.array([class_of_category(r["category_name"]) for r in records], np.int64),
+        center_world=np.array([r["translation"] for r in records], np.float64).reshape(-1, 3),
+        # nuScenes stores width, length, height.
+        size_lwh=np.array([r["size"] for r in records], np.float64).reshape(-1, 3)[:, [1, 0, 2]],
+        yaw_world=np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)),
+        velocity_world=np.array([nusc.box_velocity(r["token"])[:2] for r in records], np.float64).reshape(-1, 2),
+    )
