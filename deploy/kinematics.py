@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_STEP_S = 0.25
+
 
 @dataclass(frozen=True)
 class Kinematics:
@@ -26,10 +28,11 @@ def kinematics_of(trajectory: NDArray[np.floating], times_s: NDArray[np.floating
 
     Args:
         trajectory: [H, 3], x (m), y (m), yaw (rad) in the ego frame at time 0.
-        times_s: [H], increasing. The ego frame itself is the point before the first if that lies after time 0.
+        times_s: [H], increasing. The ego frame itself is the point before the first, unless that is so near (or past)
+            that an error of position would look like speed.
     """
     points, times = np.asarray(trajectory, dtype=np.float64), np.asarray(times_s, dtype=np.float64)
-    added = int(times[0] > 1e-3)
+    added = int(times[0] >= MIN_STEP_S)
     if added:
         points, times = np.vstack([np.zeros(3), points]), np.concatenate([[0.0], times])
     if len(times) < 2:

@@ -52,3 +52,10 @@ def test_speed_is_told_in_the_frame_of_the_vehicle() -> None:
     braking = kinematics_of(np.stack([10 * times - times**2, 0 * times, 0 * times], axis=1), times)
     np.testing.assert_allclose(braking.longitudinal, 10 - 2 * times, atol=1e-9)
     np.testing.assert_allclose(braking.acceleration, -2.0, atol=1e-9)
+
+
+def test_a_first_point_close_to_now_does_not_make_an_error_of_position_into_speed() -> None:
+    times = np.array([-0.49, 0.01, 0.51, 1.01])
+    trajectory = np.stack([8 * times + 0.3, 0 * times, 0 * times], axis=1)  # 0.3 m ahead of where the car really is
+    np.testing.assert_allclose(kinematics_of(trajectory, times).longitudinal, 8.0)
+    np.testing.assert_allclose(kinematics_of(trajectory[1:], times[1:]).longitudinal, 8.0)

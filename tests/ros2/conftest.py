@@ -18,8 +18,6 @@ from calib.errors import InputError
 from genie.cli.ros_env import find_underlay, ros_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
-STANDIN_NODE = [sys.executable, str(HERE / "standin_engine.py"), "--autostart", "--ros-args", "-p", "bundle_path:=none"]
 
 
 @dataclass
@@ -90,3 +88,20 @@ def graph(ros_process_environment: dict[str, str], tmp_path_factory: pytest.Temp
     graph = Graph(ros_process_environment, tmp_path_factory.mktemp("graph"))
     yield graph
     graph.kill_all()
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real export of the tiny model. Its weights are those of the start of training: nothing here judges accuracy."""
+    import torch
+
+    from deploy.export import export
+    from genie.config import load_config
+    from genie.model import GenieDrive
+    from genie.training.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("export")
+    config = load_config("tiny")
+    torch.manual_seed(0)
+    save_checkpoint(folder / "model.safetensors", GenieDrive(config.model), config, step=0)
+    return export(folder / "model.safetensors", folder / "bundle").folder

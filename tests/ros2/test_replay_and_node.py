@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
-from deploy.live import ForecastEngine
+from deploy.pipeline import Pipeline
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
 from perception.types import CLASS_NAMES, FREE, GRID, Occupancy, SceneForecast, SensorFrame
 
 pytestmark = pytest.mark.ros
 FRAMES = 75
+MAX_COMPARED = 20
 FIRST_US = 1_532_402_927_647_951
-
-
-@dataclass(frozen=True)
-class EngineUnderTest:
-    """A node with an engine, and the same engine to be run offline."""
-
-    node_command: list[str]
-    make: Callable[[], ForecastEngine]
 
 
 @dataclass(frozen=True)
@@ -81,16 +71,8 @@ def scene_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def engine() -> EngineUnderTest:
-    """The node with the labelled stand-in."""
-    path = Path(__file__).parent / "standin_engine.py"
-    spec = importlib.util.spec_from_file_location("standin_engine", path)
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    command = [sys.executable, str(path), "--autostart", "--ros-args", "-p", "bundle_path:=none"]
-    return EngineUnderTest([*command, "-p", "stamp_clock:=data"], lambda: module.StandInEngine(Path("none"), 1))
+GENIEDRIVE = [sys.executable, "-m", "genie.cli.main"]
+STANDIN_NODE = [sys.executable, str(Path(__file__).parent / "standin_engine.py"), "--autostart", "--ros-args"]
 
 
 def listen_command(out: Path) -> list[str]:
@@ -98,14 +80,13 @@ def listen_command(out: Path) -> list[str]:
 
 
 def replay_command(root: Path, scene: str, *options: str) -> list[str]:
-    geniedrive = [sys.executable, "-m", "genie.cli.main"]
-    return [*geniedrive, "replay", "--dataroot", str(root), "--scene", scene, "--listeners", "2", *options]
+    return [*GENIEDRIVE, "replay", "--dataroot", str(root), "--scene", scene, "--listeners", "2", *options]
 
 
 @pytest.fixture(scope="module")
-def recording(graph, engine: EngineUnderTest, scene_root: Path) -> Recording:
+def recording(graph, bundle: Path, scene_root: Path) -> Recording:
     out = graph.folder / "heard.npz"
-    graph.start("node", engine.node_command)
+    graph.start("node", [*GENIEDRIVE, "node", "--bundle", str(bundle)])
     graph.start("listener", listen_command(out))
     graph.await_output("node", "configured")
     graph.await_output("listener", "listening")
@@ -159,21 +140,23 @@ def test_new_inferences_are_counted_apart_from_what_is_published_again(recording
     assert len(np.unique(ids[new])) == new.sum()
     assert new.sum() >= 0.8 * len(np.unique(ids))
     assert (ids[1:][~new[1:]] == ids[:-1][~new[1:]]).mean() > 0.95  # a repeated forecast keeps its id
-    assert 20 <= new.sum() <= FRAMES
+    assert 5 <= new.sum() <= FRAMES  # how many depends on the machine
     last = {name: int(data[f"status_{name}"][-1]) for name in ("published", "inferences", "rejected", "id")}
     assert last["rejected"] == 0
     assert new.sum() <= last["inferences"] <= last["id"] <= FRAMES
     assert last["published"] >= len(new) and last["published"] > 2 * last["inferences"]
 
 
-def offline_forecasts(engine: ForecastEngine, recording: Recording) -> dict[int, SceneForecast]:
+def offline_forecasts(engine: Pipeline, recording: Recording) -> dict[int, SceneForecast]:
     """Forecasts by stamp from the frames that the node inferred from, in their order."""
     truth, data = recording.sequence, recording.data
     observed = dict(zip(data["status_id"].tolist(), data["status_observation_us"].tolist(), strict=True))
     engine.reset()
     out = {}
-    for inference_id in range(1, max(observed) + 1):
-        if inference_id not in observed:  # nobody heard which frame this was: what follows cannot be repeated
+    for inference_id in range(1, MAX_COMPARED + 1):
+        if (
+            inference_id not in observed
+        ):  # the last, or nobody heard which frame it was: what follows cannot be repeated
             break
         stamp_us = observed[inference_id]
         t = int(np.flatnonzero(truth.timestamp_us == stamp_us)[0])
@@ -181,8 +164,8 @@ def offline_forecasts(engine: ForecastEngine, recording: Recording) -> dict[int,
     return out
 
 
-def test_contents_are_those_of_the_offline_result(recording: Recording, engine: EngineUnderTest) -> None:
-    data, offline_engine = recording.data, engine.make()
+def test_contents_are_those_of_the_offline_result(recording: Recording, bundle: Path) -> None:
+    data, offline_engine = recording.data, Pipeline(bundle)
     offline = offline_forecasts(offline_engine, recording)
     pose_at = {int(s): pose for s, pose in zip(data["odometry_us"], data["odometry_pose"], strict=True)}
     compared, equal = 0, []
@@ -201,7 +184,7 @@ def test_contents_are_those_of_the_offline_result(recording: Recording, engine: 
         confidence = data["confidence"][row].reshape(-1, 50, 50).transpose(0, 2, 1)
         np.testing.assert_allclose(confidence, expected.confidence, atol=1e-5)
         compared += 1
-    assert compared >= 15
+    assert compared >= 5
     assert min(equal) > 0.999 and np.median(equal) == 1.0, equal
     occupied = np.mean([(f.semantics != FREE).mean() for f in offline.values()])
     assert occupied > 0.005  # there was something to compare
@@ -244,12 +227,15 @@ def test_trajectory_and_points_agree_with_the_forecast(recording: Recording) -> 
     assert data["points_count"].min() > 1000
 
 
-def test_a_second_start_a_loop_lost_input_and_sigterm(graph, engine: EngineUnderTest, scene_root: Path) -> None:
-    """The same domain again: the replay loops (stamps go back), then stops for good: HOLD, FAULT, silence."""
+def test_a_second_start_a_loop_lost_input_and_sigterm(graph, scene_root: Path) -> None:
+    """The same domain again: the replay loops (stamps go back), then stops for good: HOLD, FAULT, silence.
+
+    With the stand-in, whose inference is short beside the limits.
+    """
     out, parameters = graph.folder / "again.npz", graph.folder / "node.yaml"
-    limits = "max_input_age_ms: 600.0, hold_timeout_ms: 400.0, refill_ms: 300.0"
+    limits = "stamp_clock: data, max_input_age_ms: 600.0, hold_timeout_ms: 400.0, refill_ms: 300.0"
     parameters.write_text(f"/**: {{ros__parameters: {{{limits}}}}}\n", encoding="utf-8")
-    graph.start("node", [*engine.node_command, "--params-file", str(parameters)])
+    graph.start("node", [*STANDIN_NODE, "-p", "bundle_path:=none", "--params-file", str(parameters)])
     graph.start("listener", listen_command(out))
     graph.await_output("node", "configured")
     graph.await_output("listener", "listening")

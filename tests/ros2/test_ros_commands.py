@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -92,3 +93,26 @@ def test_bad_input_is_named_with_exit_code_2_and_no_traceback(
     assert "Traceback" not in result.stderr
     for word in says:
         assert word in result.stderr
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("damage", ["missing", "another graph", "no manifest"])
+def test_a_node_refuses_a_bundle_that_is_not_whole(
+    damage: str, bundle: Path, tmp_path: Path, ros_process_environment: dict[str, str]
+) -> None:
+    folder = tmp_path / "bundle"
+    if damage != "missing":
+        shutil.copytree(bundle, folder)
+    if damage == "another graph":
+        graph = bytearray((folder / "model.onnx").read_bytes())
+        graph[len(graph) // 2] ^= 1
+        (folder / "model.onnx").write_bytes(graph)
+    if damage == "no manifest":
+        (folder / "manifest.json").unlink()
+    command = [sys.executable, "-m", "genie.cli.main", "node", "--bundle", str(folder)]
+    result = subprocess.run(
+        command, env=ros_process_environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert "sha256" in result.stderr if damage == "another graph" else "manifest.json" in result.stderr
