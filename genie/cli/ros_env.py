@@ -99,12 +99,13 @@ def ros_environment() -> dict[str, str]:
     site_packages = f"python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     _prepend(environment, "AMENT_PREFIX_PATH", prefixes)
     _prepend(environment, "LD_LIBRARY_PATH", [install / "genie_msgs/lib"])
-    _prepend(environment, "PYTHONPATH", [prefix / "lib" / site_packages for prefix in prefixes])
+    # In a checkout our Python runs from its sources, so that an edit needs no build.
+    sources = [path for path in [workspace() / "src/genie_ros"] if path.is_dir()]
+    _prepend(environment, "PYTHONPATH", [*sources, *(prefix / "lib" / site_packages for prefix in prefixes)])
     environment.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     # A forecast is 3.84 MB, the default shared-memory segment 0.5 MB: large messages would leave through UDP and drop.
-    environment.setdefault(
-        "FASTRTPS_DEFAULT_PROFILES_FILE", str(install / "genie_ros/share/genie_ros/config/fastdds.xml")
-    )
+    profile = install / "genie_ros/share/genie_ros/config/fastdds.xml"
+    environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
     return environment
 
 

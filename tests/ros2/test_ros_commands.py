@@ -116,3 +116,15 @@ def test_a_node_refuses_a_bundle_that_is_not_whole(
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert "sha256" in result.stderr if damage == "another graph" else "manifest.json" in result.stderr
+
+
+@pytest.mark.ros
+@pytest.mark.mini
+def test_real_keyframes_replay_at_another_rate(mini_root: Path, ros_process_environment: dict[str, str]) -> None:
+    options = ["--source", "occ3d", "--scene", "scene-1077", "--rate", "20", "--wait", "0"]
+    command = [sys.executable, "-m", "genie.cli.main", "replay", "--dataroot", str(mini_root), *options]
+    result = subprocess.run(
+        command, env=ros_process_environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "scene-1077: 41 frames" in result.stderr and "published 41 frames" in result.stderr

@@ -93,9 +93,14 @@ def _wait_for_listeners(node: ReplayNode, count: int, seconds: float, stop: thre
 
 
 def load(dataroot: Path, scene: str, source: str) -> Sequence:
-    from genie.data.stream import load_stream
+    """source: "stream" (10 Hz) or "occ3d" (labelled keyframes, 2 Hz)."""
+    if source == "stream":
+        from genie.data.stream import load_stream
 
-    return load_stream(dataroot, scene)
+        return load_stream(dataroot, scene)
+    from genie.data.occ3d import load_keyframes
+
+    return load_keyframes(dataroot, scene)
 
 
 def run(arguments: list[str]) -> int:
