@@ -2,8 +2,85 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from deploy.parity import Check, ParityReport
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command()(export)
+    app.command()(parity)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in it.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or an older export.")],
+) -> None:
+    """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
+    from deploy.export import export as write_export
+
+    manifest = write_export(checkpoint, out).manifest
+    nodes = sum(manifest.operators.values())
+    typer.echo(f"{out}: bundle {manifest.bundle_id}, opset {manifest.opset}, {nodes} nodes")
+
+
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `geniedrive export` wrote.")],
+    *,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Compare with this one instead of the bundle's own weights.")
+    ] = None,
+    dataroot: Annotated[
+        Path | None, typer.Option(help="Data with 10 Hz streams; a synthetic stream without it.")
+    ] = None,
+    scene: Annotated[str | None, typer.Option(help="Scene name, e.g. scene-0061.")] = None,
+    ticks: Annotated[int, typer.Option(min=1, help="Frames, with the state carried from each to the next.")] = 50,
+    threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime.")] = 2,
+) -> None:
+    """Compares the exported graph with PyTorch over a stream. Exit 1 past a limit of the manifest."""
+    from rich.progress import Progress
+
+    from calib.errors import CheckFailed
+    from deploy.parity import compare
+    from deploy.parity_stream import parity_stream
+    from deploy.runtime import OnnxRuntime
+    from deploy.torch_runtime import TorchRuntime, bundled_model
+    from genie.training.checkpoint import load_model
+
+    candidate = OnnxRuntime(bundle, threads=threads)
+    model = load_model(checkpoint)[0] if checkpoint else bundled_model(bundle, candidate.manifest)
+    stream = parity_stream(dataroot, scene, ticks)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("comparing", total=ticks)
+        report = compare(TorchRuntime(model), candidate, stream, ticks, on_tick=lambda: bar.advance(task))
+    checks = report.checks(candidate.manifest.limits)
+    _print_parity(report, checks, stream.name)
+    failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in checks if not c.passed]
+    if failed:
+        raise CheckFailed("; ".join(failed))
+
+
+def _print_parity(report: ParityReport, checks: list[Check], stream: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    tensors = Table(
+        "tensor", "largest", "mean", title=f"ONNX Runtime against PyTorch, {report.ticks} ticks of {stream}"
+    )
+    for d in report.differences:
+        tensors.add_row(d.name, f"{d.largest:.2e}", f"{d.mean:.2e}")
+    verdicts = Table("check", "found", "limit", "")
+    for c in checks:
+        verdicts.add_row(c.what, f"{c.found:.3g}", f"{c.limit:g}", "ok" if c.passed else "FAILED")
+    console = Console()
+    console.print(tensors, verdicts)
+    console.print(
+        f"forecast mIoU {report.miou[0]:.2f} (PyTorch), {report.miou[1]:.2f} (ONNX Runtime); "
+        f"median tick {report.tick_ms[0]:.0f} and {report.tick_ms[1]:.0f} ms"
+    )

@@ -1,0 +1,148 @@
+"""A checkpoint becomes a bundle: one static ONNX graph for ONNX Runtime and TensorRT, its weights and its manifest."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from calib.errors import CheckFailed
+from deploy.bundle_files import new_export, sha256_of
+from deploy.spec import GRAPH_FILE, WEIGHTS_FILE, Manifest, TensorSpec
+from deploy.tick import Tick, example_inputs, output_names
+from deploy.torch_runtime import weights_digest
+from genie.model import GenieDrive
+from genie.training.checkpoint import load_weights, read_checkpoint, save_checkpoint
+
+OPSET = 17  # JetPack 6: ScatterND of opset 18 and GridSample of opset 20 are wrong there
+IR_VERSION = 8  # the one that belongs to opset 17
+MAX_TOPK = 3840  # TensorRT's
+# Control flow stops CUDA graphs; the sizes of NonZero are dynamic; ScatterElements is slow (ScatterND is not).
+FORBIDDEN = ("If", "Loop", "Scan", "NonZero", "ScatterElements", "RandomNormal", "RandomUniform")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def export(checkpoint: Path, folder: Path) -> Exported:
+    """Writes the bundle of a checkpoint.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or `folder` holds something else than an export.
+        CheckFailed: the graph has something that TensorRT or CUDA graphs refuse.
+    """
+    loaded = read_checkpoint(checkpoint)
+    model = GenieDrive(loaded.config.model).eval()
+    load_weights(model, loaded, checkpoint)
+    with new_export(folder) as fresh:
+        trace(model, fresh / "traced.onnx")
+        graph = fold(fresh / "traced.onnx", fresh / GRAPH_FILE)
+        (fresh / "traced.onnx").unlink()
+        check_graph(graph)
+        save_checkpoint(fresh / WEIGHTS_FILE, model, loaded.config, loaded.step)
+        manifest = Manifest(
+            inputs=_specs(graph.graph.input),
+            outputs=_specs(graph.graph.output),
+            operators=operators(graph),
+            opset=OPSET,
+            graph_sha256=sha256_of(fresh / GRAPH_FILE),
+            weights_sha256=weights_digest(model),
+            config=loaded.config,
+            step=loaded.step,
+            versions={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        )
+        manifest.write(fresh)
+    return Exported(Path(folder), manifest)
+
+
+def trace(model: GenieDrive, path: Path) -> None:
+    """One tick as torch traces it; every shape is static, the state comes and goes as inputs and outputs."""
+    inputs = example_inputs(model.config)
+    with torch.inference_mode(), warnings.catch_warnings():
+        # The tracer warns of each Python number that it takes for constant; static shapes are what is wanted here.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Tick(model.eval()),
+            _fill(inputs),
+            str(path),
+            input_names=list(inputs),
+            output_names=list(output_names(model.config)),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def _fill(inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """Copies, so that no two inputs share memory and none can be taken for a constant."""
+    return tuple(tensor.clone() for tensor in inputs.values())
+
+
+def fold(traced: Path, path: Path) -> onnx.ModelProto:
+    """Computes what depends on no input (grids, masks, phases), with ONNX Runtime's basic optimisations, which keep to
+    standard operators. Writes and returns the result."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(str(path))
+    graph.ir_version = IR_VERSION
+    for opset in [o for o in graph.opset_import if o.domain]:
+        graph.opset_import.remove(opset)  # it lists all that it knows, used or not
+    onnx.save(graph, str(path))
+    return graph
+
+
+def operators(graph: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each kind."""
+    return dict(sorted(Counter(node.op_type for node in graph.graph.node).items()))
+
+
+def check_graph(graph: onnx.ModelProto) -> None:
+    """Raises CheckFailed, with every reason, for a graph that TensorRT or CUDA graphs would refuse."""
+    onnx.checker.check_model(graph, full_check=True)
+    wrong = [
+        f"opset {o.domain or 'ai.onnx'} {o.version}" for o in graph.opset_import if (o.domain, o.version) != ("", OPSET)
+    ]
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.graph.initializer}
+    for node in graph.graph.node:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type in FORBIDDEN or node.domain:
+            wrong.append(f"{node.op_type} ({node.name})")
+        if node.op_type == "ScatterND" and attributes.get("reduction", b"none") != b"none":
+            wrong.append(f"ScatterND with a reduction ({node.name})")
+        if node.op_type == "TopK" and not _is_topk_of_tensorrt(node, attributes, constants):
+            wrong.append(f"TopK that is unsorted, of unknown k, or of k > {MAX_TOPK} ({node.name})")
+    for end in [*graph.graph.input, *graph.graph.output]:
+        if any(not d.HasField("dim_value") for d in end.type.tensor_type.shape.dim):
+            wrong.append(f"a dynamic shape ({end.name})")
+    if wrong:
+        raise CheckFailed("the graph cannot be deployed: " + "; ".join(wrong))
+
+
+def _is_topk_of_tensorrt(node: onnx.NodeProto, attributes: dict[str, Any], constants: dict[str, Any]) -> bool:
+    k = constants.get(node.input[1])
+    return k is not None and int(k.item()) <= MAX_TOPK and attributes.get("sorted", 1) == 1
+
+
+def _specs(ends: Any) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            end.name,
+            onnx.helper.tensor_dtype_to_np_dtype(end.type.tensor_type.elem_type).name,
+            tuple(d.dim_value for d in end.type.tensor_type.shape.dim),
+        )
+        for end in ends
+    )

@@ -1,0 +1,174 @@
+"""The same stream through two runtimes, each with its own state: how far apart do they come?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deploy.parity_stream import Truth, check_length, true_future
+from deploy.pipeline import tick_inputs
+from deploy.runtime import Array, Runtime
+from deploy.spec import CONFIDENCE, SEMANTICS, TRAJECTORY, ParityLimits
+from genie.data.sequence import Sequence
+from genie.observation import observe, start_observer
+from perception.types import FREE, NUM_CLASSES
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something measured beside what is allowed."""
+
+    what: str
+    found: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """A NaN does not pass."""
+        return self.found <= self.limit
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one output or state tensor over all ticks: largest and mean absolute difference."""
+
+    name: str
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """differences:      one for each output and state tensor but the semantics.
+    differing_voxels: share of forecast voxels that are of another class.
+    miou:             of the forecasts against the truth, in %: reference, candidate.
+    tick_ms:          median of a tick: reference, candidate.
+    """
+
+    ticks: int
+    differences: tuple[Difference, ...]
+    differing_voxels: float
+    miou: tuple[float, float]
+    tick_ms: tuple[float, float]
+
+    def checks(self, limits: ParityLimits) -> list[Check]:
+        by_name = {d.name: d for d in self.differences}
+        trajectory, confidence = by_name.pop(TRAJECTORY), by_name.pop(CONFIDENCE)
+        state = float(np.max([d.largest for d in by_name.values()]))
+        return [
+            Check("state: largest difference", state, limits.state_max),
+            Check("trajectory: largest difference (m, rad)", trajectory.largest, limits.trajectory_max),
+            Check("confidence: mean difference", confidence.mean, limits.confidence_mean),
+            Check("forecast: share of differing voxels", self.differing_voxels, limits.differing_voxels),
+            Check("forecast: difference in mIoU (points)", abs(self.miou[1] - self.miou[0]), limits.miou_difference),
+        ]
+
+
+def compare(
+    reference: Runtime,
+    candidate: Runtime,
+    stream: Sequence,
+    ticks: int,
+    on_tick: Callable[[], None] = lambda: None,
+) -> ParityReport:
+    """Runs both from empty states over the first `ticks` frames, which both see through the one preprocessing.
+
+    Every other tick is given the true plan; in between the model expects its own.
+
+    Raises:
+        InputError: the stream is too short.
+    """
+    check_length(stream, ticks)
+    reference.reset()
+    candidate.reset()
+    comparison = _Comparison()
+    observer = start_observer()
+    for t in range(ticks):
+        scene, observer = observe(stream.frame(t), observer)
+        truth = true_future(stream, t) if t % 2 == 0 else None
+        inputs = tick_inputs(scene, truth.plan if truth else None)
+        expected, found = (_run(r, inputs) for r in (reference, candidate))
+        comparison.add(expected, found, truth)
+        on_tick()
+    return comparison.report()
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """Outputs and state of a tick, and how long it took."""
+
+    outputs: Mapping[str, Array]
+    state: Mapping[str, Array]
+    ms: float
+
+
+def _run(runtime: Runtime, inputs: Mapping[str, Array]) -> _Ran:
+    start = time.perf_counter()
+    outputs = runtime.tick(inputs)
+    return _Ran(outputs, runtime.state(), (time.perf_counter() - start) * 1e3)
+
+
+@dataclass
+class _Comparison:
+    """Sums over the ticks."""
+
+    ticks: int = 0
+    voxels: int = 0
+    differing: int = 0
+    largest: dict[str, float] = field(default_factory=dict)
+    mean: dict[str, float] = field(default_factory=dict)  # summed over the ticks
+    ms: list[tuple[float, float]] = field(default_factory=list)
+    tables: tuple[_Confusion, _Confusion] = field(default_factory=lambda: (_Confusion(), _Confusion()))
+
+    def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> None:
+        self.ticks += 1
+        self.ms.append((expected.ms, found.ms))
+        semantics = expected.outputs[SEMANTICS], found.outputs[SEMANTICS]
+        self.voxels += semantics[0].size
+        self.differing += int(np.count_nonzero(semantics[0] != semantics[1]))
+        for name in (TRAJECTORY, CONFIDENCE):
+            self._add_floats(name, expected.outputs[name], found.outputs[name])
+        for name, value in expected.state.items():
+            self._add_floats(name, value, found.state[name])
+        if truth is not None:
+            for table, forecast in zip(self.tables, semantics, strict=True):
+                table.add(forecast, truth.semantics)
+
+    def _add_floats(self, name: str, expected: Array, found: Array) -> None:
+        difference = np.abs(expected - found)
+        # np.maximum keeps a NaN; max() may lose it.
+        self.largest[name] = float(np.maximum(self.largest.get(name, 0.0), difference.max()))
+        self.mean[name] = self.mean.get(name, 0.0) + float(difference.mean(dtype=np.float64))
+
+    def report(self) -> ParityReport:
+        first, second = (float(np.median(column)) for column in zip(*self.ms, strict=True))
+        return ParityReport(
+            self.ticks,
+            tuple(Difference(name, self.largest[name], self.mean[name] / self.ticks) for name in self.largest),
+            self.differing / self.voxels,
+            (self.tables[0].miou(), self.tables[1].miou()),
+            (first, second),
+        )
+
+
+class _Confusion:
+    """Truth against forecast, pooled over horizons and ticks."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+
+    def add(self, forecast: Array, truth: Array) -> None:
+        cell = truth.reshape(-1).astype(np.int32) * NUM_CLASSES + forecast.reshape(-1)
+        self._table += np.bincount(cell, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+
+    def miou(self) -> float:
+        """In %, mean over the classes in the truth, free excluded; NaN where nothing was added."""
+        true, forecast = self._table.sum(1), self._table.sum(0)
+        present = [c for c in range(NUM_CLASSES) if c != FREE and true[c]]
+        if not present:
+            return float("nan")
+        hits = np.diag(self._table)[present]
+        return float(100 * np.mean(hits / (true[present] + forecast[present] - hits)))

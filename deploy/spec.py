@@ -1,0 +1,160 @@
+"""What an export is: the manifest beside the graph, and the names that exporter, runtimes and pipeline share.
+
+DIR/model.onnx            one tick; state as inputs `state_in.*` and outputs `state_out.*`
+DIR/weights.safetensors   the weights it was made from, for `geniedrive parity`; the car does not need them
+DIR/manifest.json         this file's `Manifest`, with a digest of itself
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calib.errors import InputError
+from calib.files import write_text
+from genie.config import Config, from_tree, to_tree
+from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
+
+SCHEMA = 1
+GRAPH_FILE = "model.onnx"
+WEIGHTS_FILE = "weights.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+PLAN, PLAN_GIVEN = "plan", "plan_given"  # the other inputs are named as the fields of ObservedScene
+SEMANTICS, TRAJECTORY, CONFIDENCE = "forecast.semantics", "forecast.trajectory", "forecast.confidence"
+STATE_IN, STATE_OUT = "state_in.", "state_out."
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph input or output; every shape is static. dtype as numpy names it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def empty(self) -> np.ndarray[Any, Any]:
+        return np.zeros(self.shape, np.dtype(self.dtype))
+
+
+@dataclass(frozen=True)
+class ParityLimits:
+    """How far a runtime may be from PyTorch over a stream; every runtime and precision of a bundle is held to them.
+
+    state_max:        largest difference of any cached key, value or pose.
+    trajectory_max:   largest difference of a trajectory (m, rad).
+    confidence_mean:  mean difference of the confidences.
+    differing_voxels: share of forecast voxels of another class. Not zero: a point within rounding of a cell border
+                      may fall to either side of it.
+    miou_difference:  of the forecasts against the truth, in points.
+    """
+
+    state_max: float = 1e-4
+    trajectory_max: float = 1e-4
+    confidence_mean: float = 1e-4
+    differing_voxels: float = 2e-5
+    miou_difference: float = 0.02
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """graph_sha256: of the file model.onnx. weights_sha256: of the tensors, whatever file they lie in
+    (deploy.torch_runtime.weights_digest). operators: how many nodes of each kind the graph has. versions: what wrote
+    it."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: dict[str, int]
+    opset: int
+    graph_sha256: str
+    weights_sha256: str
+    config: Config
+    step: int
+    versions: dict[str, str]
+    grid: VoxelGrid = GRID
+    class_names: tuple[str, ...] = CLASS_NAMES
+    horizons_s: tuple[float, ...] = HORIZONS_S
+    limits: ParityLimits = ParityLimits()
+    schema: int = SCHEMA
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of all of the above."""
+        return _digest(self._tree())
+
+    @property
+    def bundle_id(self) -> str:
+        """Short form of the digest: what a forecast on a topic names as its engine."""
+        return self.digest[:12]
+
+    def write(self, folder: Path) -> None:
+        tree = self._tree()
+        write_text(folder / MANIFEST_FILE, json.dumps({**tree, "sha256": _digest(tree)}, indent=1) + "\n")
+
+    def _tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = json.loads(json.dumps({**asdict(self), "config": to_tree(self.config)}))
+        return tree
+
+
+def _digest(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an export.
+
+    Raises:
+        InputError: not an export, changed since, of another schema, or of another grid, classes or horizons.
+    """
+    path = Path(folder) / MANIFEST_FILE
+    again = "export again with `geniedrive export`"
+    if not path.is_file():
+        raise InputError("no export there", expected=f"a folder with {MANIFEST_FILE}", fix=again, path=folder)
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        stamped = tree.pop("sha256")
+        schema = tree["schema"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"not a manifest ({type(error).__name__}: {error})", expected="what the export wrote", fix=again, path=path
+        ) from error
+    if _digest(tree) != stamped:
+        raise InputError(
+            "changed since the export: its sha256 does not fit", expected=f"sha256 {stamped}", fix=again, path=path
+        )
+    if schema != SCHEMA:
+        raise InputError(f"schema {schema}", expected=f"schema {SCHEMA}", fix=again, path=path)
+    manifest = _from_tree(tree, path)
+    for name, found, expected in (
+        ("grid", manifest.grid, GRID),
+        ("class_names", manifest.class_names, CLASS_NAMES),
+        ("horizons_s", manifest.horizons_s, HORIZONS_S),
+    ):
+        if found != expected:
+            raise InputError(f"{name} {found}", expected=f"{expected}", fix=again, path=path)
+    return manifest
+
+
+def _from_tree(tree: dict[str, Any], path: Path) -> Manifest:
+    grid = tree["grid"]
+    return Manifest(
+        **{
+            **tree,
+            "inputs": _specs(tree["inputs"]),
+            "outputs": _specs(tree["outputs"]),
+            "config": from_tree(Config, tree["config"], path),
+            "grid": VoxelGrid(tuple(grid["shape"]), grid["voxel_size"], tuple(grid["origin"])),
+            "class_names": tuple(tree["class_names"]),
+            "horizons_s": tuple(tree["horizons_s"]),
+            "limits": ParityLimits(**tree["limits"]),
+        }
+    )
+
+
+def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(row["name"], row["dtype"], tuple(row["shape"])) for row in rows)
