@@ -14,10 +14,10 @@ from perception.types import FREE, GRID, VoxelGrid
 
 
 class BoxVoxels(NamedTuple):
-    """row: which box. index: int64 [N], flat indices of the voxels whose centres it contains."""
+    """row: which box. flat: int64 [N], flat indices of the voxels whose centres it contains."""
 
     row: int
-    index: NDArray[np.int64]
+    flat: NDArray[np.int64]
 
 
 def voxels_of_boxes(
@@ -50,7 +50,7 @@ def mask_of_boxes(
     """bool [X, Y, Z]: inside any of the boxes."""
     out = np.zeros(grid.shape, bool)
     for voxels in voxels_of_boxes(boxes, ego_from_world, margin=margin, grid=grid):
-        out.reshape(-1)[voxels.index] = True
+        out.reshape(-1)[voxels.flat] = True
     return out
 
 
@@ -58,5 +58,5 @@ def rasterise_boxes(boxes: Boxes, ego_from_world: NDArray[np.float64], grid: Vox
     """uint8 [X, Y, Z]: the class of the box that contains the voxel centre (later boxes win), free elsewhere."""
     out = np.full(grid.shape, FREE, np.uint8)
     for voxels in voxels_of_boxes(boxes, ego_from_world, grid=grid):
-        out.reshape(-1)[voxels.index] = boxes.class_id[voxels.row]
+        out.reshape(-1)[voxels.flat] = boxes.class_id[voxels.row]
     return out

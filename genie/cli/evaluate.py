@@ -2,8 +2,118 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
 import typer
+
+if TYPE_CHECKING:
+    from genie.forecaster import Forecaster
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    *,
+    dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic.")],
+    model: Annotated[
+        list[str],
+        typer.Option(
+            help="A checkpoint, run folder or export folder, or copy, ego-warp, tracker, constant-velocity; repeatable."
+        ),
+    ],
+    source: Annotated[
+        Literal["stream", "occ3d"], typer.Option(help="10 Hz stream files, or Occ3D labels at 2 Hz.")
+    ] = "stream",
+    protocol: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="stream, stream+5; occworld, i2world, geniedrive, dome. Default: stream or occworld."),
+    ] = None,
+    ego: Annotated[
+        Literal["given", "predicted"], typer.Option(help="True future ego poses, or the forecaster's own.")
+    ] = "given",
+    scenes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: all.")] = None,  # noqa: UP045
+    style: Annotated[
+        Literal["as-is", "mini"], typer.Option(help="mini: keep boxes and road alone, as nuscenes-mini shows.")
+    ] = "as-is",
+    convention: Annotated[
+        Literal["present", "occworld", "i2world"], typer.Option(help="What a class without ground truth counts as.")
+    ] = "present",
+    ablate: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Zero learned parts of a checkpoint: motion, correction, invention, fill."),
+    ] = None,
+    json_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="Write the scores there: one object, or a list with several --model."),
+    ] = None,
+) -> None:
+    """Forecast every window of the scenes and score it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from calib.files import write_json
+    from genie.data.scenes import choose_scenes, load_scenes
+    from genie.evaluation import rollout
+    from genie.evaluation.report import score_table, to_json
+
+    protocol = _protocol(protocol, source)
+    names = choose_scenes(dataroot, source, _split(scenes))
+    forecasters = [_forecaster(spec, tuple(_split(ablate) or ())) for spec in model]
+    console = Console()
+    results = []
+    for forecaster in forecasters:
+        read = load_scenes(dataroot, source, names, style)
+        # The bar goes to stderr: stdout is the table alone.
+        bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
+        results.append(rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention))
+    title = f"{dataroot.name}, {source}, protocol {protocol}: {results[0].windows} windows, mIoU {convention}, %"
+    console.print(score_table(results, title))
+    if json_file is not None:
+        values = [to_json(result) for result in results]
+        write_json(json_file, values[0] if len(values) == 1 else values)
+
+
+def _protocol(name: str | None, source: str) -> str:
+    """The protocol by name, or the source's usual one; it must count frames of this source."""
+    from calib.errors import InputError
+    from genie.data.windows import protocol_names
+    from genie.evaluation.rollout import source_of
+
+    if name is None:
+        return "stream" if source == "stream" else "occworld"
+    fitting = [known for known in protocol_names() if source_of(known) == source]
+    if name not in fitting:
+        raise InputError(
+            f"protocol {name!r} with --source {source}",
+            expected=f"one of {', '.join(fitting)}",
+            fix="choose a protocol of this source, or the other --source",
+        )
+    return name
+
+
+def _forecaster(spec: str, parts: tuple[str, ...]) -> Forecaster:
+    """A baseline, a checkpoint or an export folder."""
+    if not (Path(spec) / "manifest.json").is_file():
+        from genie.evaluation.registry import make_forecaster
+
+        return make_forecaster(spec, parts)
+    if parts:
+        from calib.errors import InputError
+
+        raise InputError(
+            "parts of an exported graph cannot be zeroed",
+            expected="a checkpoint with --ablate",
+            fix="give the run folder the export was made from",
+            path=spec,
+        )
+    from deploy.forecaster import BundleForecaster
+
+    return BundleForecaster(Path(spec))
+
+
+def _split(names: str | None) -> list[str] | None:
+    return [name.strip() for name in names.split(",") if name.strip()] if names else None

@@ -38,23 +38,25 @@ PROTOCOLS: dict[str, Protocol] = {
     "geniedrive": Protocol("geniedrive", observed=4, predicted=6),
     "dome": Protocol("dome", observed=4, predicted=6, only_first=True),
 }
-STREAM = "stream"
+# 10 Hz: the first present frame. "stream+5" is half a second later, for a method that needs a velocity at once.
+STREAMS: dict[str, int] = {"stream": 0, "stream+5": 5}
 
 
 def protocol_names() -> list[str]:
-    return [STREAM, *PROTOCOLS]
+    return [*STREAMS, *PROTOCOLS]
 
 
 def windows(protocol: str, length: int) -> list[Window]:
     """Windows of a scene of `length` frames.
 
-    "stream" is for 10 Hz: t = 0, 10, 20, ... while t + 30 < length, everything before t observed.
+    "stream" is for 10 Hz: t = 0, 10, 20, ... while t + 30 < length, everything before t observed; "stream+5" the same
+    from t = 5.
 
     Raises:
         InputError: no protocol of that name.
     """
-    if protocol == STREAM:
-        return [Window(0, t) for t in range(0, length - STREAM_FUTURE, STREAM_STRIDE)]
+    if protocol in STREAMS:
+        return [Window(0, t) for t in range(STREAMS[protocol], length - STREAM_FUTURE, STREAM_STRIDE)]
     if protocol not in PROTOCOLS:
         raise InputError(
             f"no protocol {protocol!r}", expected=", ".join(protocol_names()), fix="choose one of these names"

@@ -1,0 +1,54 @@
+"""Forecasters by name: the baselines, or a checkpoint by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calib.errors import InputError
+from genie.forecaster import Forecaster
+
+BASELINES = ("copy", "ego-warp", "tracker", "constant-velocity")
+
+
+def make_forecaster(spec: str, parts: tuple[str, ...] = ()) -> Forecaster:
+    """A baseline by name, else the checkpoint (file or run folder) at that path.
+
+    Args:
+        spec: one of BASELINES, or a path.
+        parts: learned parts to zero (genie.model_forecaster.ABLATIONS); checkpoints only.
+
+    Raises:
+        InputError: neither a baseline nor a usable checkpoint.
+    """
+    if spec not in BASELINES:
+        return _load_checkpoint(spec, parts)
+    if parts:
+        raise InputError(
+            f"{spec} has no learned parts ({', '.join(parts)})",
+            expected="a checkpoint",
+            fix="leave --ablate out",
+        )
+    from genie.baselines import ConstantVelocityForecaster, CopyForecaster, EgoWarpForecaster
+    from genie.tracker_baseline import TrackerForecaster
+
+    classes: dict[str, type[Forecaster]] = {
+        "copy": CopyForecaster,
+        "ego-warp": EgoWarpForecaster,
+        "tracker": TrackerForecaster,
+        "constant-velocity": ConstantVelocityForecaster,
+    }
+    return classes[spec]()
+
+
+def _load_checkpoint(spec: str, parts: tuple[str, ...]) -> Forecaster:
+    path = Path(spec)
+    if not path.exists():
+        raise InputError(
+            "neither a baseline nor a file",
+            expected=f"{', '.join(BASELINES)}, a checkpoint or a run folder",
+            fix="check the name, or train one with `geniedrive train`",
+            path=path,
+        )
+    from genie.model_forecaster import load_forecaster
+
+    return load_forecaster(path, parts)
