@@ -28,6 +28,11 @@ class Clock(Protocol):
         """True: no stamp can lie beyond this clock. False: the stamps are all that is known of the time."""
         ...
 
+    @property
+    def slack_us(self) -> int:
+        """How far a right stamp may be ahead of this clock."""
+        ...
+
     def now_us(self) -> int | None:
         """Microseconds in the time of the stamps; None while nothing is known."""
         ...
@@ -38,11 +43,19 @@ class Clock(Protocol):
 
 
 class DataClock:
-    """Time as the data tells it; between messages it runs on at the speed of the machine's clock."""
+    """Time as the data tells it; between messages it runs on at the speed of the machine's clock.
+
+    A busy machine delivers two topics unevenly, and a replay may run at another rate: only what is a second ahead of
+    the odometry is from the future.
+    """
 
     @property
     def authoritative(self) -> bool:
         return False
+
+    @property
+    def slack_us(self) -> int:
+        return 1_000_000
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
@@ -65,6 +78,10 @@ class ExternalClock:
     def authoritative(self) -> bool:
         return True
 
+    @property
+    def slack_us(self) -> int:
+        return 0
+
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
 
@@ -82,7 +99,7 @@ class StampGate:
         """
         Args:
             clock: tells now.
-            future_tolerance_us: how far beyond now a stamp may lie.
+            future_tolerance_us: how far beyond now, and the clock's slack, a stamp may lie.
             confirmations: how many rejected stamps in a row, each later than the one before, make a restart;
                 None: this topic cannot declare one.
         """
@@ -95,7 +112,7 @@ class StampGate:
 
     def judge(self, stamp_us: int) -> Verdict:
         now_us = self._clock.now_us()
-        if now_us is not None and stamp_us > now_us + self._tolerance_us:
+        if now_us is not None and stamp_us > now_us + self._tolerance_us + self._clock.slack_us:
             return self._reject(stamp_us, Verdict.FROM_FUTURE)
         if self._last_us is not None and stamp_us <= self._last_us:
             return self._reject(stamp_us, Verdict.OUT_OF_ORDER)

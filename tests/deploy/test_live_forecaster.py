@@ -147,7 +147,7 @@ def test_stamps_out_of_order_and_from_the_future_are_counted_and_change_nothing(
     bench.frame(100_000)
     assert bench.occupancy(100_000) is Verdict.OUT_OF_ORDER
     assert bench.occupancy(50_000) is Verdict.OUT_OF_ORDER
-    assert bench.occupancy(400_000) is Verdict.FROM_FUTURE
+    assert bench.occupancy(1_400_000) is Verdict.FROM_FUTURE
     assert bench.odometry(90_000) is Verdict.OUT_OF_ORDER
     assert bench.odometry(9_000_000) is Verdict.FROM_FUTURE
     assert bench.odometry(120_000) is Verdict.ACCEPTED
