@@ -12,6 +12,7 @@ app = typer.Typer(help="Inspect nuScenes data and make synthetic data.", no_args
 @app.command()
 def synth(
     out: Path = typer.Argument(..., help="Folder for the data root: new, empty, or an interrupted run of the same."),
+    *,
     scenes: int = typer.Option(10, help="How many scenes."),
     seconds: float = typer.Option(20.0, help="Length of each scene (s)."),
     seed: int = typer.Option(0, help="Equal seeds give equal bytes."),

@@ -12,7 +12,7 @@ KEYFRAME_EVERY = 5  # stream frames: 2 Hz
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """scenes: how many. seconds: of each scene, rounded down to keyframes. seed: of everything. stream: 10 Hz labels too."""
+    """scenes: how many. seconds: of each, rounded down to keyframes. seed: of everything. stream: labels at 10 Hz."""
 
     scenes: int
     seconds: float = 20.0

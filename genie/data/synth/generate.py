@@ -21,11 +21,11 @@ from genie.data.synth.world import World, build_world
 from genie.data.synth.writer import part_of, write_scene, write_tables
 
 MANIFEST = "synth.json"
-GENERATOR = 1  # raised when equal configs give other bytes than before
+GENERATOR = 2  # raised when equal configs give other bytes than before
 
 
 def scene_world(config: SynthConfig, index: int) -> World:
-    """The world of scene `index` (from 0). It depends on the seed and the index only, not on how many scenes there are."""
+    """The world of scene `index` (from 0). It depends on seed, index and length, not on the other scenes."""
     return build_world(np.random.default_rng([config.seed, index]), config.frames)
 
 

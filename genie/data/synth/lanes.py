@@ -44,6 +44,7 @@ def connect_lanes(nodes: Array, roads: list[Road], hand: int) -> Lanes:
                 road_of.append(i)
     neighbours = [(index.get((i, side, k - 1), -1), index.get((i, side, k + 1), -1)) for (i, side, k) in index]
     lane_count = len(lines)
+    limits = [roads[r].limit for r in road_of]
     successors: list[list[int]] = [[] for _ in range(lane_count)]
     for lane_in, lane_out in _turns(nodes, roads, index, hand):
         p0, p3 = lines[lane_in][-1], lines[lane_out][0]
@@ -54,11 +55,12 @@ def connect_lanes(nodes: Array, roads: list[Road], hand: int) -> Lanes:
         lines.append(bezier(p0, p0 + handle * d0, p3 - handle * d3, p3))
         junction.append(junction[lane_in])
         road_of.append(-1)
+        limits.append(min(limits[lane_in], limits[lane_out]))
         neighbours.append((-1, -1))
     polylines = Polylines(lines)
     is_connector = np.arange(len(lines)) >= lane_count
-    limit = np.array([roads[r].limit if r >= 0 else 12.0 for r in road_of])
-    entry = np.array([polylines.headings[s + n - 1] for s, n in zip(polylines.starts, polylines.counts)])
+    limit = np.array(limits)
+    entry = np.array([polylines.headings[s + n - 1] for s, n in zip(polylines.starts, polylines.counts, strict=True)])
     return Lanes(
         polylines, is_connector, np.minimum(limit, np.sqrt(2.3 * polylines.radii)), np.array(junction),
         np.array(road_of), successors, np.array(neighbours), entry,
@@ -97,5 +99,3 @@ def _turns(nodes: Array, roads: list[Road], index: dict[tuple[int, str, int], in
                 if best[0] >= 10:  # no turn is meant for this lane: it takes the gentlest one
                     pairs.append((index[i, side_in, k], best[1]))
     return pairs
-
-

@@ -34,15 +34,16 @@ class Polylines:
         self.starts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
         self.lengths = np.array([np.linalg.norm(np.diff(p, axis=0), axis=1).sum() for p in sampled])
         self.points = np.concatenate(sampled)
-        headings = []
-        for p in sampled:
+        headings, bends = [], []
+        for p, length in zip(sampled, self.lengths, strict=True):
             tangent = np.gradient(p, axis=0)
-            headings.append(np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0])))
+            heading = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
+            headings.append(heading)
+            bends.append(np.abs(np.gradient(heading)).max() * (len(p) - 1) / length)
         self.headings = np.concatenate(headings)
-        # Radius (m) of the tightest bend of each line: it bounds the speed.
-        self.radii = np.array(
-            [1.0 / max(1e-3, np.abs(np.gradient(h)).max() / (n / (len(h) - 1))) for h, n in zip(headings, self.lengths)]
-        )
+        self.radii = 1.0 / np.maximum(
+            1e-3, np.array(bends)
+        )  # m, of the tightest bend of each line: it bounds the speed
 
     def at(self, line: NDArray[np.int64], s: Array) -> tuple[Array, Array]:
         """Points [..., 2] and headings [...] of lines at arc lengths `s` (m); beyond the ends: straight on."""
@@ -57,5 +58,3 @@ class Polylines:
 
     def line(self, index: int) -> Array:
         return self.points[self.starts[index] : self.starts[index] + self.counts[index]]
-
-

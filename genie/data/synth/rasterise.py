@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genie.data.synth.categories import CATEGORIES
 from genie.data.synth.scenery import CELL, GROUND_Z, Scenery
-from genie.data.synth.world import Boxes, EgoPose, World
+from genie.data.synth.world import Boxes, EgoPose, World, in_ego
 from perception.types import FREE, GRID
 
 Array = NDArray[np.float64]
@@ -47,21 +47,18 @@ def background(scenery: Scenery, ego: EgoPose) -> NDArray[np.uint8]:
 
 def put_boxes(semantics: NDArray[np.uint8], boxes: Boxes, ego: EgoPose) -> None:
     """Writes the boxes [n] into `semantics` in place, large ones first: a cone in front of a lorry stays a cone."""
-    relative = boxes.centre[:, :2] - ego.xyz[:2]
-    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
-    x, y = relative[:, 0] * cos + relative[:, 1] * sin, relative[:, 1] * cos - relative[:, 0] * sin
+    centre = in_ego(boxes, ego)
     size = np.maximum(boxes.size, GRID.voxel_size)
     reach = np.hypot(size[:, 0], size[:, 1]) / 2
-    near = (np.abs(x) < -GRID.origin[0] + reach) & (np.abs(y) < -GRID.origin[1] + reach)
+    near = (np.abs(centre[:, :2]) < -np.array(GRID.origin[:2]) + reach[:, None]).all(1)
     volume = size.prod(1)
     for b in sorted(np.flatnonzero(near), key=lambda b: (-volume[b], b)):
-        box_yaw = boxes.yaw[b] - ego.yaw
-        _put_box(semantics, float(x[b]), float(y[b]), float(boxes.centre[b, 2] - ego.xyz[2]), box_yaw, size[b],
-                 int(_CLASS_OF_KIND[boxes.kind[b]]))  # fmt: skip
+        put_box(semantics, centre[b], size[b], boxes.yaw[b] - ego.yaw, int(_CLASS_OF_KIND[boxes.kind[b]]))
 
 
-def _put_box(semantics: NDArray[np.uint8], x: float, y: float, z: float, yaw: float, size: Array, value: int) -> None:
-    """One box with centre (x, y, z) and size w, l, h, in the ego frame."""
+def put_box(semantics: NDArray[np.uint8], centre: Array, size: Array, yaw: float, value: int) -> None:
+    """One box with centre [3] and size w, l, h [3] (m), in the ego frame, in place."""
+    x, y, z = centre
     cos, sin = np.cos(yaw), np.sin(yaw)
     half_w, half_l, half_h = size / 2
     reach_x = abs(cos) * half_l + abs(sin) * half_w

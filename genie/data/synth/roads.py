@@ -73,5 +73,3 @@ class Road:
         if node == self.a:
             return self.trim_a, float(self._heading[0])
         return self.length - self.trim_b, float(self._heading[-1] + np.pi)
-
-

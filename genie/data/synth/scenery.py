@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from genie.data.synth.polylines import bezier, unit
 from genie.data.synth.roads import Road
 from genie.data.synth.town import Town
 from perception.types import CLASS_NAMES, FREE, GRID
@@ -61,15 +62,15 @@ class Painter:
     def fill(self, image: Raster, polygon: NDArray[np.float64], value: int) -> None:
         # Rows are x and columns y; cell i covers [i, i + 1) * CELL. Four fractional bits.
         points = np.round((polygon[:, ::-1] / CELL - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(image, [points], value, shift=4)
+        cv2.fillPoly(image, [points], (value,), shift=4)
 
     def line(self, image: Raster, points: NDArray[np.float64], width: float, value: int) -> None:
         pixels = np.round((points[:, ::-1] / CELL - 0.5) * 16).astype(np.int32)
-        cv2.polylines(image, [pixels], False, value, max(1, round(width / CELL)), shift=4)
+        cv2.polylines(image, [pixels], False, (value,), max(1, round(width / CELL)), shift=4)
 
     def disc(self, image: Raster, centre: NDArray[np.float64], radius: float, value: int) -> None:
         y, x = np.round((centre[::-1] / CELL - 0.5) * 16).astype(int)
-        cv2.circle(image, (int(y), int(x)), max(1, round(radius / CELL * 16)), value, -1, shift=4)
+        cv2.circle(image, (int(y), int(x)), max(1, round(radius / CELL * 16)), (value,), -1, shift=4)
 
     def look(self, image: Raster, points: NDArray[np.float64]) -> Raster:
         """Cells at points [n, 2]; outside: the nearest."""
@@ -112,14 +113,8 @@ def _paint_roads(painter: Painter, town: Town) -> None:
             band = road.band(edges[0], edges[1], road.trim_a - 1, road.length - road.trim_b + 1)
             painter.fill(ground, band, SIDEWALK if level == "sidewalk" else ROAD)
         for node in range(len(town.nodes)):
-            corners = []
-            for i in town.approaches(node):
-                road = town.roads[i]
-                extra = road.sidewalk if level == "sidewalk" else 0.0
-                s, _ = road.end(node)
-                corners += [road.frame(s, road.sign(side) * (road.kerb(side) + extra))[0] for side in ("fwd", "bwd")]
-            hull = cv2.convexHull(np.array(corners, np.float32)).reshape(-1, 2).astype(np.float64)
-            painter.fill(ground, hull, SIDEWALK if level == "sidewalk" else ROAD)
+            outline = _junction_outline(town, node, level == "sidewalk")
+            painter.fill(ground, outline, SIDEWALK if level == "sidewalk" else ROAD)
     for road in town.roads:
         if road.median > 0:
             half = road.median / 2
@@ -129,9 +124,28 @@ def _paint_roads(painter: Painter, town: Town) -> None:
                 painter.fill(ground, road.band(-half, half, road.crossing - 1.5, road.crossing + 1.5), ROAD)
 
 
+def _junction_outline(town: Town, node: int, with_sidewalk: bool) -> NDArray[np.float64]:
+    """The polygon of a junction: straight over the stop lines, an arc from each road's kerb to the next one's."""
+    ends = []  # per road, counter-clockwise: right and left kerb as seen leaving the junction, and the way out
+    for i in town.approaches(node):
+        road = town.roads[i]
+        s, _ = road.end(node)
+        left = 1 if road.a == node else -1
+        kerbs = {road.sign(side): road.kerb(side) + road.sidewalk * with_sidewalk for side in ("fwd", "bwd")}
+        right_kerb, left_kerb = (road.frame(s, sign * kerbs[sign])[0] for sign in (-left, left))
+        heading = float(road.frame(s, 0.0)[1]) + (0.0 if road.a == node else np.pi)
+        ends.append((right_kerb, left_kerb, unit(heading)))
+    outline = []
+    for (right, left_kerb, out), (following, _, out_following) in zip(ends, [*ends[1:], ends[0]], strict=True):
+        handle = 0.5 * float(np.linalg.norm(following - left_kerb))
+        arc = bezier(left_kerb, left_kerb - handle * out, following - handle * out_following, following, 16)
+        outline += [right[None], arc]
+    return np.concatenate(outline)
+
+
 def _paint_lots(painter: Painter, town: Town, rng: np.random.Generator) -> list[Lot]:
     lots: list[Lot] = []
-    share = rng.choice([0.0, 0.25, 0.7], p=[0.35, 0.4, 0.25])
+    share = rng.choice([0.0, 0.25, 0.6], p=[0.35, 0.4, 0.25])
     for road in town.roads:
         for side in ("fwd", "bwd"):
             if rng.random() > share:

@@ -13,7 +13,7 @@ from calib.transforms import quaternion_from_yaw
 from genie.data.synth.categories import CATEGORIES
 from genie.data.synth.config import KEYFRAME_EVERY, STREAM_HZ, SynthConfig
 from genie.data.synth.sensors import LIDAR, RIG
-from genie.data.synth.world import Boxes, EgoPose, World
+from genie.data.synth.world import Boxes, EgoPose, World, in_ego
 
 VERSION = "v1.0-synth"
 SCENE_TABLES = ("log", "map", "scene", "sample", "sample_data", "ego_pose", "instance", "sample_annotation")
@@ -218,10 +218,7 @@ def _annotations(rows: dict[str, list[Row]], world: World, config: SynthConfig, 
 
 def annotated(boxes: Boxes, ego: EgoPose) -> Boxes:
     """Those near enough to be annotated."""
-    relative = boxes.centre[:, :2] - ego.xyz[:2]
-    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
-    x, y = relative[:, 0] * cos + relative[:, 1] * sin, relative[:, 1] * cos - relative[:, 0] * sin
-    return boxes.select(np.maximum(np.abs(x), np.abs(y)) < ANNOTATED_WITHIN)
+    return boxes.select((np.abs(in_ego(boxes, ego)[:, :2]) < ANNOTATED_WITHIN).all(1))
 
 
 def visible_share(boxes: Boxes, ego: EgoPose, bins: int = 720) -> NDArray[np.float64]:

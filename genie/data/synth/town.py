@@ -1,8 +1,9 @@
-"""A random town: a jittered, thinned grid of straight and curved roads, with its lane and path graphs. Geometry only."""
+"""A random town: a jittered, thinned grid of straight and curved roads, with its lane and path graphs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from genie.data.synth.paths import Paths, connect_paths
 from genie.data.synth.polylines import Array, bezier, resample, unit
 from genie.data.synth.roads import Road
 
+GRID_LINES = 4  # in each direction
 MARGIN = 75.0  # m of land around the outermost junctions, so that the labels of an ego there stay inside the rasters
 
 
@@ -30,10 +32,11 @@ class Town:
 
 
 def build_town(rng: np.random.Generator) -> Town:
-    """Draws a town of about 400 m: a jittered, thinned, rotated grid of straight and curved roads."""
+    """Draws a town of about 450 m: each line of the grid is a street of one style from end to end."""
     hand = 1 if rng.random() < 0.5 else -1
     nodes, edges = _grid(rng)
-    roads = [_road(rng, nodes, a, b, hand) for a, b in edges]
+    styles = [_style(rng) for _ in range(2 * GRID_LINES)]
+    roads = [_road(rng, nodes, edge, styles[edge.line], hand) for edge in edges]
     _trim(nodes, roads)
     for road in roads:
         free = road.length - road.trim_a - road.trim_b
@@ -44,33 +47,39 @@ def build_town(rng: np.random.Generator) -> Town:
     for road in roads:
         road.centre -= low
     nodes = nodes - low
-    size = tuple(float(v) for v in np.ceil((high - low) / 10) * 10)
-    return Town((size[0], size[1]), hand, nodes, roads, _lanes(nodes, roads, hand), _paths(nodes, roads))
+    size = np.ceil((high - low) / 10) * 10
+    lanes, paths = connect_lanes(nodes, roads, hand), connect_paths(nodes, roads)
+    return Town((float(size[0]), float(size[1])), hand, nodes, roads, lanes, paths)
 
 
-def _grid(rng: np.random.Generator) -> tuple[Array, list[tuple[int, int]]]:
-    nx, ny = 4, 4
-    gaps_x, gaps_y = rng.uniform(75, 150, nx - 1), rng.uniform(75, 150, ny - 1)
-    xs, ys = np.concatenate([[0], np.cumsum(gaps_x)]), np.concatenate([[0], np.cumsum(gaps_y)])
-    grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), -1).reshape(-1, 2) + rng.uniform(-11, 11, (nx * ny, 2))
+class _Edge(NamedTuple):
+    a: int
+    b: int
+    line: int  # of the grid, 0..GRID_LINES-1 along y, then those along x
+
+
+def _grid(rng: np.random.Generator) -> tuple[Array, list[_Edge]]:
+    n = GRID_LINES
+    xs, ys = (np.concatenate([[0], np.cumsum(rng.uniform(75, 185, n - 1))]) for _ in range(2))
+    grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), -1).reshape(-1, 2) + rng.uniform(-11, 11, (n * n, 2))
     angle = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    edges = [(i * ny + j, i * ny + j + 1) for i in range(nx) for j in range(ny - 1)]
-    edges += [(i * ny + j, (i + 1) * ny + j) for i in range(nx - 1) for j in range(ny)]
+    edges = [_Edge(i * n + j, i * n + j + 1, i) for i in range(n) for j in range(n - 1)]
+    edges += [_Edge(i * n + j, (i + 1) * n + j, n + j) for i in range(n - 1) for j in range(n)]
     # T junctions and bends: drop roads while every junction keeps two, and the town stays in one piece.
-    for _ in range(int(rng.integers(4, 9))):
+    for _ in range(int(rng.integers(1, 7))):
         candidate = edges[int(rng.integers(len(edges)))]
         rest = [e for e in edges if e != candidate]
-        if all(sum(n in e for e in rest) >= 2 for n in candidate) and _connected(rest, nx * ny):
+        if all(sum(n in (e.a, e.b) for e in rest) >= 2 for n in candidate[:2]) and _connected(rest, n * n):
             edges = rest
     return grid @ rotation.T, edges
 
 
-def _connected(edges: list[tuple[int, int]], count: int) -> bool:
+def _connected(edges: list[_Edge], count: int) -> bool:
     reached, frontier = {0}, [0]
     while frontier:
         node = frontier.pop()
-        for a, b in edges:
+        for a, b, _ in edges:
             for here, there in ((a, b), (b, a)):
                 if here == node and there not in reached:
                     reached.add(there)
@@ -78,28 +87,47 @@ def _connected(edges: list[tuple[int, int]], count: int) -> bool:
     return len(reached) == count
 
 
-def _road(rng: np.random.Generator, nodes: Array, a: int, b: int, hand: int) -> Road:
-    chord = nodes[b] - nodes[a]
-    length, angle = float(np.linalg.norm(chord)), float(np.arctan2(chord[1], chord[0]))
+@dataclass(frozen=True)
+class _Style:
+    """What the blocks of one street have in common. parks: probability of a parking strip, per side and block."""
+
+    lanes: tuple[int, int]
+    limit: float
+    lane_width: float
+    median: float
+    parks: float
+
+
+def _style(rng: np.random.Generator) -> _Style:
+    kind = str(rng.choice(["lane", "street", "avenue", "arterial"], p=[0.08, 0.27, 0.35, 0.3]))
+    options, low, high, parks = {
+        "lane": (((1, 1),), 6.0, 10.0, 0.5),
+        "street": (((1, 1), (2, 1), (1, 2)), 9.0, 13.5, 0.6),
+        "avenue": (((2, 2),), 10.5, 16.0, 0.4),
+        "arterial": (((2, 2), (3, 3), (3, 2)), 13.0, 17.0, 0.12),
+    }[kind]
+    median = float(rng.uniform(1.2, 5.0)) if kind in ("avenue", "arterial") and rng.random() < 0.55 else 0.0
+    lanes = options[int(rng.integers(len(options)))]
+    return _Style(lanes, float(rng.uniform(low, high)), float(rng.uniform(3.1, 4.0)), median, parks)
+
+
+def _road(rng: np.random.Generator, nodes: Array, edge: _Edge, style: _Style, hand: int) -> Road:
+    a, b = nodes[edge.a], nodes[edge.b]
+    length, angle = float(np.linalg.norm(b - a)), float(np.arctan2(*(b - a)[::-1]))
     bend_a, bend_b = rng.normal(0, 0.2, 2).clip(-0.38, 0.38) if rng.random() < 0.55 else (0.0, 0.0)
     third = length * 0.36
-    centre = bezier(
-        nodes[a], nodes[a] + third * unit(angle + bend_a), nodes[b] - third * unit(angle + bend_b), nodes[b]
-    )
-    kind = rng.choice(["lane", "street", "avenue", "arterial"], p=[0.22, 0.33, 0.28, 0.17])
-    lanes, limit = {
-        "lane": ((1, 1), rng.uniform(5.5, 9)),
-        "street": (((1, 1), (2, 1), (1, 2))[int(rng.integers(3))], rng.uniform(8, 12)),
-        "avenue": ((2, 2), rng.uniform(9, 14.5)),
-        "arterial": (((2, 2), (3, 3), (3, 2))[int(rng.integers(3))], rng.uniform(12, 17)),
-    }[str(kind)]
-    strips = {"lane": 0.6, "street": 0.7, "avenue": 0.5, "arterial": 0.15}[str(kind)]
-    strip = {side: float(rng.uniform(2.3, 2.7)) if rng.random() < strips else 0.0 for side in ("fwd", "bwd")}
-    median = float(rng.uniform(1.2, 4.5)) if kind in ("avenue", "arterial") and rng.random() < 0.5 else 0.0
     return Road(
-        a, b, resample(centre, 1.0), {"fwd": lanes[0], "bwd": lanes[1]}, float(rng.uniform(3.0, 4.0)), median, strip,
-        float(rng.uniform(1.8, 4.2)), float(limit), hand,
-    )  # fmt: skip
+        edge.a,
+        edge.b,
+        centre=resample(bezier(a, a + third * unit(angle + bend_a), b - third * unit(angle + bend_b), b), 1.0),
+        lanes={"fwd": style.lanes[0], "bwd": style.lanes[1]},
+        lane_width=style.lane_width,
+        median=style.median,
+        strip={s: float(rng.uniform(2.3, 2.7)) if rng.random() < style.parks else 0.0 for s in ("fwd", "bwd")},
+        sidewalk=float(rng.uniform(1.8, 4.6)),
+        limit=style.limit,
+        hand=hand,
+    )
 
 
 def _trim(nodes: Array, roads: list[Road]) -> None:
@@ -115,10 +143,9 @@ def _trim(nodes: Array, roads: list[Road]) -> None:
                 if theta < 2.6:
                     sin = np.sin(max(theta, 0.6))
                     need = max(need, (other.widest() + max(0.0, road.widest() * np.cos(theta))) / sin)
-            trim = min(need + 5.5, 0.38 * road.length)
+            turn = 5.5 if len(here) > 2 else 14.0  # a bend of the road is wider than a turn at a junction
+            trim = min(need + turn, 0.38 * road.length)
             if node == road.a:
                 road.trim_a = trim
             else:
                 road.trim_b = trim
-
-

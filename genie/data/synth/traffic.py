@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from genie.data.synth.categories import BY_NAME, CATEGORIES
 from genie.data.synth.polylines import unit
 from genie.data.synth.town import Town
+from genie.data.synth.walkers import Crossing
 
 Array = NDArray[np.float64]
 DT = 0.1
 CLEARANCE = 2.7  # m between the centre lines of two connectors that may be used together
 MIXTURE = {
-    "vehicle.car": 0.755, "vehicle.truck": 0.08, "vehicle.bus.rigid": 0.045, "vehicle.bus.bendy": 0.01,
-    "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.045, "vehicle.construction": 0.015,
+    "vehicle.car": 0.75, "vehicle.truck": 0.095, "vehicle.bus.rigid": 0.055, "vehicle.bus.bendy": 0.015,
+    "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.025, "vehicle.construction": 0.01,
 }  # fmt: skip
 
 
@@ -90,11 +91,11 @@ class Traffic:
             approaches = town.approaches(node)
             if len(approaches) < 3:
                 continue
-            if self.rng.random() < 0.6:
+            if self.rng.random() < 0.5:
                 axis = town.roads[approaches[0]].end(node)[1]
                 green = self.rng.uniform(8, 24, 2)
                 self.signals[node] = Signal(axis, (float(green[0]), float(green[1])), float(self.rng.uniform(0, 60)))
-            elif self.rng.random() < 0.5:
+            elif self.rng.random() < 0.35:
                 self.stop_signs.add(node)
 
     def _spawn(self, per_km: float) -> None:
@@ -122,13 +123,15 @@ class Traffic:
             np.array(sizes).reshape(n, 3),
             np.array(tails),
         )
+        self.front = self.size[:, 1] / 2  # m from the centre to the bumper, and to the end of the trailer
+        self.rear = self.front + np.where(self.tail > 0, self.tail + 1.2, 0.0)
         cycle = self.kind == BY_NAME["vehicle.bicycle"]
         heavy = np.isin(self.kind, [BY_NAME[k] for k in ("vehicle.bus.rigid", "vehicle.bus.bendy", "vehicle.truck")])
         self.eager = np.exp(rng.normal(0, 0.16, n)) * np.where(heavy, 0.88, 1.0)
-        self.top = np.where(cycle, rng.uniform(3, 6.5, n), 17.0)
-        self.top[self.kind == BY_NAME["vehicle.construction"]] = 6.0
-        self.accelerate = rng.uniform(1.0, 2.6, n) * np.where(heavy, 0.6, 1.0)
-        self.brake, self.headway = rng.uniform(1.4, 2.8, n), rng.uniform(0.9, 2.0, n)
+        self.top = np.where(cycle, rng.uniform(3.5, 7.5, n), 17.0)
+        self.top[self.kind == BY_NAME["vehicle.construction"]] = 7.5
+        self.accelerate = rng.uniform(1.2, 2.8, n) * np.where(heavy, 0.6, 1.0)
+        self.brake, self.headway = rng.uniform(1.4, 2.8, n), rng.uniform(0.8, 1.8, n)
         self.standstill = rng.uniform(1.4, 3.0, n)
         self.speed = 0.7 * np.minimum(self.lanes.limit[self.segment] * self.eager, self.top)
         self.next1 = np.array([self._choose(i) for i in self.segment], dtype=np.int64)
@@ -138,22 +141,14 @@ class Traffic:
         options = self.lanes.successors[segment]
         return options[int(self.rng.integers(len(options)))]
 
-    @property
-    def front(self) -> Array:
-        return self.size[:, 1] / 2
-
-    @property
-    def rear(self) -> Array:
-        return self.size[:, 1] / 2 + np.where(self.tail > 0, self.tail + 1.2, 0.0)
-
     def pose(self) -> tuple[Array, Array]:
         """Centres [n, 2] (m) and headings [n] (rad)."""
         point, heading = self.lines.at(self.segment, self.s)
         slip = np.arctan2(self.lateral_speed, np.maximum(self.speed, 2.0))
         return point + self.lateral[:, None] * unit(heading + np.pi / 2), heading + slip
 
-    def step(self, people: Array) -> None:
-        """Advances by DT. people: [m, 2] points on the carriageway that vehicles brake for."""
+    def step(self, people: Crossing) -> None:
+        """Advances by DT; vehicles brake for the people on the carriageway."""
         gap, lead_speed, heads = self._leaders()
         self._reserve(heads)
         to_end = self.lines.lengths[self.segment] - self.s
@@ -176,8 +171,7 @@ class Traffic:
         before = self.speed
         self.speed = np.maximum(0.0, before + acceleration.clip(-7.5, None) * DT)
         # Never through the one in front, whatever the integration step does.
-        room = np.maximum(0.0, np.minimum(gap, stop) - 0.25) / DT
-        self.speed = np.where(np.isfinite(room), np.minimum(self.speed, np.maximum(room, 0.0)), self.speed)
+        self.speed = np.minimum(self.speed, np.maximum(gap - 0.25, 0.0) / DT)
         self.s = self.s + 0.5 * (before + self.speed) * DT
         self._drift()
         self._advance()
@@ -251,23 +245,27 @@ class Traffic:
         room = (self.s[there] - self.rear[there] + self.speed[there] * 2.5).min() if len(there) else np.inf
         return bool(room > self.front[v] + self.rear[v] + 2.0 + inside or distance < -1.0)
 
-    def _people_gap(self, people: Array) -> Array:
-        """Distance (m) from each bumper to the nearest person in its way, inf where there is none."""
-        gap = np.full(len(self.s), np.inf)
-        if not len(people):
-            return gap
+    def _people_gap(self, people: Crossing) -> Array:
+        """Distance (m) from each bumper to the nearest person who is, or will be, in its way; inf without one."""
+        if not len(people.point):
+            return np.full(len(self.s), np.inf)
         point, heading = self.pose()
-        relative = people[None] - point[:, None]
-        along = (relative * unit(heading)[:, None]).sum(-1) - self.front[:, None]
-        across = np.abs((relative * unit(heading + np.pi / 2)[:, None]).sum(-1))
+        along_axis, across_axis = unit(heading)[:, None], unit(heading + np.pi / 2)[:, None]
+        relative = people.point[None] - point[:, None]
+        along = (relative * along_axis).sum(-1) - self.front[:, None]
+        across = (relative * across_axis).sum(-1)
+        arrival = np.clip(along / np.maximum(self.speed, 1.0)[:, None], 0.0, 3.0)
+        later = across + (people.velocity[None] * across_axis).sum(-1) * arrival
+        half = self.size[:, :1] / 2 + 0.9
         reach = 4 + self.speed**2 / 2.5
-        hit = (along > -0.3) & (along < reach[:, None]) & (across < self.size[:, :1] / 2 + 1.3)
+        in_way = (np.minimum(across, later) < half) & (np.maximum(across, later) > -half)
+        hit = in_way & (along > -0.3) & (along < reach[:, None])
         return np.where(hit, np.maximum(along - 0.9, 0.0), np.inf).min(1)
 
     def _hold(self, to_end: Array) -> Array:
         """Some stop on the road for no reason that the others can see: deliveries, passengers, phones."""
         start = (
-            (self.rng.random(len(self.s)) < DT / 110)
+            (self.rng.random(len(self.s)) < DT / 250)
             & ~self.lanes.is_connector[self.segment] & (to_end > 35) & (self.hold_until < self.time)
         )  # fmt: skip
         self.hold_gap = np.where(start, self.speed**2 / 2.6 + 2, self.hold_gap - self.speed * DT)
@@ -309,6 +307,9 @@ class Traffic:
             if (apart < 3 + 2.2 * np.maximum(closing, 0)).any():
                 continue
             old, _ = self.lines.at(self.segment[v : v + 1], self.s[v : v + 1])
+            for _ in range(2):  # the place beside the old one: no jump along the road
+                new, heading = self.lines.at(np.array([target]), np.array([at]))
+                at += float(((old - new)[0] * unit(heading[0])).sum())
             new, heading = self.lines.at(np.array([target]), np.array([at]))
             self.lateral[v] += float(((old - new)[0] * unit(heading[0] + np.pi / 2)).sum())
             self.segment[v], self.s[v] = target, at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,27 @@ from genie.data.synth.town import Town
 
 Array = NDArray[np.float64]
 DT = 0.1
+ARM = 0.85  # m that people keep between their centres
 MIXTURE = {"human.pedestrian.adult": 0.93, "human.pedestrian.child": 0.035, "vehicle.bicycle": 0.035}
+
+
+class Vehicles(NamedTuple):
+    """What walkers see, one entry per vehicle: centre (m), heading (rad), speed (m/s), and from the centre to the
+    front, to the rear (trailer included) and to a side (m)."""
+
+    point: Array
+    heading: Array
+    speed: Array
+    front: Array
+    rear: Array
+    side: Array
+
+
+class Crossing(NamedTuple):
+    """What the traffic sees of people on the road: point [m, 2] (m), velocity [m, 2] (m/s)."""
+
+    point: Array
+    velocity: Array
 
 
 class Walkers:
@@ -26,14 +48,14 @@ class Walkers:
         link = rng.choice(len(weights), size=count, p=weights / weights.sum())
         s = rng.uniform(0, 1, count) * self.lines.lengths[link]
         direction = rng.choice([-1, 1], count)
-        pace = rng.normal(1.28, 0.2, count).clip(0.8, 2.0)
+        pace = rng.normal(1.24, 0.2, count).clip(0.8, 2.0)
         side = rng.uniform(-0.5, 0.5, count)
         # Couples and groups: some walk beside the one before them.
         for i in np.flatnonzero(rng.random(count) < 0.3):
             if i:
                 link[i], direction[i], pace[i] = link[i - 1], direction[i - 1], pace[i - 1]
-                s[i] = np.clip(s[i - 1] + rng.normal(0, 0.5), 0, self.lines.lengths[link[i]])
-                side[i] = np.clip(side[i - 1] + rng.choice([-1, 1]) * 0.35, -0.6, 0.6)
+                s[i] = np.clip(s[i - 1] + rng.choice([-1, 1]) * rng.uniform(0.0, 1.1), 0, self.lines.lengths[link[i]])
+                side[i] = side[i - 1] - np.copysign(0.4, side[i - 1])
         self.link, self.s, self.direction, self.side = link, s, direction, side
         self.kind = np.array(
             [BY_NAME[str(k)] for k in rng.choice(list(MIXTURE), count, p=list(MIXTURE.values()))], np.int64
@@ -54,16 +76,20 @@ class Walkers:
         lateral = self.side * (self.paths.width[self.link] - 0.7)
         return point + (lateral * self.direction)[:, None] * unit(heading + np.pi / 2)
 
-    def on_road(self) -> Array:
-        """Points [m, 2] of those that cross."""
-        return self.point[self.paths.crossing[self.link] & ~self.blocked]
+    def _crosses(self) -> NDArray[np.bool_]:
+        return self.paths.crossing[self.link] & ~self.blocked
 
-    def step(self, vehicle_point: Array, vehicle_heading: Array, vehicle_speed: Array, vehicle_length: Array) -> None:
-        for i in np.flatnonzero(self.blocked):
-            self.blocked[i] = not self._safe(
-                int(self.link[i]), vehicle_point, vehicle_heading, vehicle_speed, vehicle_length
-            )
-        walking = ~self.blocked & (self.stands_until <= self.time)
+    def crossing(self) -> Crossing:
+        """Those who are on the road now."""
+        who = self._crosses()
+        return Crossing(self.point[who], self.speed[who, None] * unit(self.heading[who]))
+
+    def step(self, vehicles: Vehicles) -> None:
+        """Advances by DT, with an eye on the vehicles."""
+        # Those who wait look again about three times a second.
+        for i in np.flatnonzero(self.blocked & (self.rng.random(len(self.s)) < 3 * DT)):
+            self.blocked[i] = not self._safe(int(self.link[i]), vehicles)
+        walking = ~self.blocked & (self.stands_until <= self.time) & ~self._faces(vehicles)
         # Some stop to look, to talk, to wait for somebody; never on the road.
         pause = walking & ~self.paths.crossing[self.link] & (self.rng.random(len(self.s)) < DT / 70)
         self.stands_until = np.where(pause, self.time + self.rng.uniform(2, 15, len(self.s)), self.stands_until)
@@ -73,15 +99,26 @@ class Walkers:
         over = (self.s < 0) | (self.s > self.lines.lengths[self.link])
         for i in np.flatnonzero(over):
             self._turn(int(i))
-        offset = self._target() - self.point
+        offset = self._target() - self.point + self._push()
         distance = np.linalg.norm(offset, axis=1)
-        step = np.minimum(distance, np.maximum(self.speed, 0.0) * 1.35 * DT)
+        step = np.minimum(distance, np.maximum(self.speed, 0.0) * 1.2 * DT)
         moving = step > 0.02
         self.point = self.point + offset * (step / np.maximum(distance, 1e-6))[:, None]
         course = np.arctan2(offset[:, 1], offset[:, 0])
         change = (course - self.heading + np.pi) % (2 * np.pi) - np.pi
         self.heading = self.heading + np.where(moving, change.clip(-0.35, 0.35), 0.0)
         self.time += DT
+
+    def _push(self) -> Array:
+        """Nobody walks through anybody: a shift [n, 2] (m) away from those nearer than arm's length."""
+        x, y = self.point.T.astype(np.float32)
+        dx, dy = x[:, None] - x[None], y[:, None] - y[None]
+        i, j = np.nonzero((dx * dx + dy * dy < ARM**2) & (dx * dx + dy * dy > 1e-6))
+        away = np.stack([dx[i, j], dy[i, j]], axis=1)
+        distance = np.linalg.norm(away, axis=1, keepdims=True)
+        push = np.zeros_like(self.point)
+        np.add.at(push, i, 1.5 * (ARM - distance) * away / distance)
+        return push
 
     def _turn(self, i: int) -> None:
         """At the end of a link: another one at random; a crossing has to be safe first."""
@@ -96,14 +133,28 @@ class Walkers:
         self.s[i] = 0.0 if self.direction[i] > 0 else self.lines.lengths[new]
         self.blocked[i] = bool(self.paths.crossing[new])
 
-    def _safe(self, link: int, point: Array, heading: Array, speed: Array, length: Array) -> bool:
+    def _faces(self, vehicles: Vehicles) -> NDArray[np.bool_]:
+        """Who would walk against a vehicle within the next step or two, [n]."""
+        out = np.zeros(len(self.s), bool)
+        who = np.flatnonzero(self._crosses())
+        ahead = self.point[who] + 0.7 * unit(self.heading[who])
+        relative = ahead[:, None] - vehicles.point[None]
+        along = (relative * unit(vehicles.heading)).sum(-1)
+        across = np.abs((relative * unit(vehicles.heading + np.pi / 2)).sum(-1)) - vehicles.side
+        out[who] = ((along < vehicles.front + 0.3) & (along > -vehicles.rear - 0.3) & (across < 0.3)).any(1)
+        return out
+
+    def _safe(self, link: int, vehicles: Vehicles) -> bool:
         """Whether nobody stands on the crossing and everybody who drives towards it can stop comfortably."""
         ends = self.lines.line(link)
         centre, half = (ends[0] + ends[-1]) / 2, self.lines.lengths[link] / 2
         along = (ends[-1] - ends[0]) / (2 * half)
-        relative = centre - point
-        ahead = (relative * unit(heading)).sum(-1) - length / 2
+        heading, speed = vehicles.heading, vehicles.speed
+        relative = centre - vehicles.point
+        ahead = (relative * unit(heading)).sum(-1) - vehicles.front
         aside = np.abs((relative * unit(heading + np.pi / 2)).sum(-1))
-        crosses = np.abs((unit(heading) * along).sum(-1)) < 0.6
-        approaching = crosses & (aside < half) & (ahead > -length - 1.5) & (ahead < speed**2 / 3.0 + 1.5)
+        crosses = np.abs((unit(heading) * along).sum(-1)) < 0.85
+        approaching = (
+            crosses & (aside < half) & (ahead > -vehicles.front - vehicles.rear - 1.5) & (ahead < speed**2 / 3.0 + 1.5)
+        )
         return not bool(approaching.any())

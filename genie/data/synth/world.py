@@ -1,4 +1,4 @@
-"""One scene's world: what stands where at any instant. The rasteriser, the tables and later the sensors read only this."""
+"""One scene's world: what is where at any instant. Rasteriser, tables and later the sensors read only this."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.data.synth.categories import BY_NAME, CATEGORIES
+from genie.data.synth.categories import BY_NAME
 from genie.data.synth.config import STREAM_HZ
 from genie.data.synth.furniture import Standing, furnish
-from genie.data.synth.scenery import Scenery, paint
 from genie.data.synth.polylines import unit
+from genie.data.synth.scenery import Scenery, paint
 from genie.data.synth.town import Town, build_town
 from genie.data.synth.traffic import Traffic
-from genie.data.synth.walkers import Walkers
+from genie.data.synth.walkers import Vehicles, Walkers
 
 Array = NDArray[np.float64]
 WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
@@ -52,6 +52,14 @@ class EgoPose:
     yaw: float
 
 
+def in_ego(boxes: Boxes, ego: EgoPose) -> Array:
+    """Box centres in the ego frame, [n, 3] (m)."""
+    relative = boxes.centre - ego.xyz
+    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    x, y = relative[:, 0] * cos + relative[:, 1] * sin, relative[:, 1] * cos - relative[:, 0] * sin
+    return np.stack([x, y, relative[:, 2]], axis=1)
+
+
 @dataclass(frozen=True)
 class Elevation:
     """Gentle slopes. The labels' ground is flat and the ego's z is 0, so slopes show as boxes that ride up or down
@@ -72,13 +80,30 @@ class Elevation:
         return (np.sin(phase) * self.waves[:, 3]).sum(-1)
 
 
+@dataclass(frozen=True)
+class Tracks:
+    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m)."""
+
+    point: Array
+    yaw: Array
+    kind: NDArray[np.int64]
+    size: Array
+
+
 class World:
-    """Geometry and traffic of one scene of `duration` seconds."""
+    """One scene of `duration` seconds. `ego` is a column of the tracks, `bottom` [n] in metres."""
 
     def __init__(
-        self, town: Town, scenery: Scenery, tracks: Tracks, standing: list[Standing], ego: int, elevation: Elevation,
+        self,
+        town: Town,
+        scenery: Scenery,
+        *,
+        tracks: Tracks,
+        standing: list[Standing],
+        ego: int,
+        elevation: Elevation,
         bottom: Array,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.town, self.scenery, self.elevation = town, scenery, elevation
         others = np.arange(len(tracks.kind)) != ego
         self._ego_point, self._ego_yaw = tracks.point[:, ego], np.unwrap(tracks.yaw[:, ego])
@@ -116,80 +141,81 @@ class World:
         return Boxes(np.arange(len(self.kind)), self.kind, centre, self.size, yaw, velocity, self.parked)
 
 
-@dataclass(frozen=True)
-class Tracks:
-    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m)."""
-
-    point: Array
-    yaw: Array
-    kind: NDArray[np.int64]
-    size: Array
-
-
 def build_world(rng: np.random.Generator, frames: int) -> World:
     """Draws a town, lets its traffic run, and chooses whose seat the ego takes."""
     town = build_town(rng)
     scenery, lots = paint(town, rng)
     standing = furnish(town, lots, rng)
-    traffic = Traffic(town, rng, per_km=float(np.exp(rng.normal(2.85, 0.5))))
-    walkers = Walkers(town, rng, per_km=float(np.exp(rng.normal(3.1, 0.8))))
+    traffic = Traffic(town, rng, per_km=float(np.exp(rng.normal(2.9, 0.5))))
+    walkers = Walkers(town, rng, per_km=min(110.0, float(np.exp(rng.normal(3.6, 0.8)))))
     tracks = _simulate(traffic, walkers, frames)
-    ego = _choose_ego(tracks, town, rng)
+    ego = _choose_ego(tracks, rng)
     count = len(tracks.kind) + len(standing)
-    return World(town, scenery, tracks, standing, ego, Elevation.draw(rng), rng.normal(0.15, 0.2, count))
+    return World(
+        town,
+        scenery,
+        tracks=tracks,
+        standing=standing,
+        ego=ego,
+        elevation=Elevation.draw(rng),
+        bottom=rng.normal(0.15, 0.2, count),
+    )
 
 
 def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
     points, headings = [], []
-    vehicle_point, vehicle_heading = traffic.pose()
     for step in range(WARM_UP + frames):
         if step:
-            walkers.step(vehicle_point, vehicle_heading, traffic.speed, traffic.size[:, 1])
-            traffic.step(walkers.on_road())
-            vehicle_point, vehicle_heading = traffic.pose()
+            walkers.step(_seen(traffic))
+            traffic.step(walkers.crossing())
+        vehicle_point, vehicle_heading = traffic.pose()
         points.append(np.concatenate([vehicle_point, walkers.point]))
         headings.append(np.concatenate([vehicle_heading, walkers.heading]))
     point, yaw = np.stack(points), np.unwrap(np.stack(headings), axis=0)
-    trailer_point, trailer_yaw, trailer_size = _trailers(traffic, point)
-    trailer_kind = np.full(len(trailer_size), BY_NAME["vehicle.trailer"])
+    trailers = _trailers(traffic, point)
     return Tracks(
-        np.concatenate([point, trailer_point], axis=1)[WARM_UP:],
-        np.concatenate([yaw, trailer_yaw], axis=1)[WARM_UP:],
-        np.concatenate([traffic.kind, walkers.kind, trailer_kind]),
-        np.concatenate([traffic.size, walkers.size, trailer_size]),
+        np.concatenate([point, trailers.point], axis=1)[WARM_UP:],
+        np.concatenate([yaw, trailers.yaw], axis=1)[WARM_UP:],
+        np.concatenate([traffic.kind, walkers.kind, trailers.kind]),
+        np.concatenate([traffic.size, walkers.size, trailers.size]),
     )
 
 
-def _trailers(traffic: Traffic, point: Array) -> tuple[Array, Array, Array]:
+def _seen(traffic: Traffic) -> Vehicles:
+    point, heading = traffic.pose()
+    return Vehicles(point, heading, traffic.speed, traffic.front, traffic.rear, traffic.size[:, 0] / 2)
+
+
+def _trailers(traffic: Traffic, point: Array) -> Tracks:
     """Trailers follow the path that their truck has driven, one coupling length behind."""
     steps = len(point)
-    out_point, out_yaw, out_size = [], [], []
+    pulling = []
     for v in np.flatnonzero(traffic.tail > 0):
-        path = point[:, v]
-        driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-        if driven[WARM_UP] < 25:
-            continue  # it stood in the warm-up: there is no path to follow
-        axle = []
-        for behind in (traffic.front[v] + 1.0, traffic.front[v] + 1.0 + traffic.tail[v]):
-            at = driven - behind
-            strictly = driven + 1e-6 * np.arange(steps)
-            axle.append(np.stack([np.interp(at, strictly, path[:, 0]), np.interp(at, strictly, path[:, 1])], axis=-1))
-        along = axle[0] - axle[1]
-        out_point.append((axle[0] + axle[1]) / 2)
-        out_yaw.append(np.unwrap(np.arctan2(along[:, 1], along[:, 0])))
-        out_size.append([traffic.size[v, 0], traffic.tail[v], traffic.size[v, 2]])
-    if not out_point:
-        return np.zeros((steps, 0, 2)), np.zeros((steps, 0)), np.zeros((0, 3))
-    return np.stack(out_point, axis=1), np.stack(out_yaw, axis=1), np.array(out_size)
+        driven = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(point[:, v], axis=0), axis=1))])
+        # One that stood in the warm-up has no path that its trailer could follow.
+        if driven[WARM_UP] > 25:
+            pulling.append((v, driven + 1e-6 * np.arange(steps)))  # strictly rising, as interpolation wants it
+    out_point, out_yaw = np.zeros((steps, len(pulling), 2)), np.zeros((steps, len(pulling)))
+    for n, (v, driven) in enumerate(pulling):
+        coupling = traffic.front[v] + 1.0
+        head, tail = (
+            np.stack([np.interp(driven - behind, driven, point[:, v, k]) for k in (0, 1)], axis=-1)
+            for behind in (coupling, coupling + traffic.tail[v])
+        )
+        out_point[:, n] = (head + tail) / 2
+        out_yaw[:, n] = np.unwrap(np.arctan2(head[:, 1] - tail[:, 1], head[:, 0] - tail[:, 0]))
+    trucks = [v for v, _ in pulling]
+    size = np.stack([traffic.size[trucks, 0], traffic.tail[trucks], traffic.size[trucks, 2]], axis=1)
+    return Tracks(out_point, out_yaw, np.full(len(trucks), BY_NAME["vehicle.trailer"]), size)
 
 
-def _choose_ego(tracks: Tracks, town: Town, rng: np.random.Generator) -> int:
+def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
     """The ego is one of the cars, so it drives like the others. What it does in the scene is drawn first."""
     cars = np.flatnonzero(tracks.kind == BY_NAME["vehicle.car"])
     speed = np.linalg.norm(np.diff(tracks.point[:, cars], axis=0), axis=-1) * STREAM_HZ
     stands = (speed < 0.3).mean(0)
     turned = np.ptp(np.unwrap(tracks.yaw[:, cars], axis=0), axis=0)
-    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.25, 0.25, 0.15, 0.2, 0.15])
+    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.25, 0.25, 0.2, 0.17, 0.13])
     score = {
         "any": stands < 0.5,
         "turns": (turned > 0.7) & (stands < 0.6),
@@ -199,7 +225,3 @@ def _choose_ego(tracks: Tracks, town: Town, rng: np.random.Generator) -> int:
     }[str(manner)]
     pool = cars[score] if score.any() else cars
     return int(pool[int(rng.integers(len(pool)))])
-
-
-def category_of(kind: int) -> str:
-    return CATEGORIES[kind].name
