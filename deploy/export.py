@@ -96,7 +96,9 @@ def fold(traced: Path, path: Path) -> onnx.ModelProto:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+    # With every shape known beforehand, what is computed from shapes folds, too.
+    shaped = onnx.shape_inference.infer_shapes(onnx.load(str(traced)), strict_mode=True, data_prop=True)
+    onnxruntime.InferenceSession(shaped.SerializeToString(), options, providers=["CPUExecutionProvider"])
     graph = onnx.load(str(path))
     graph.ir_version = IR_VERSION
     for opset in [o for o in graph.opset_import if o.domain]:

@@ -1,4 +1,4 @@
-"""Runs one tick of an exported graph. The state stays in the runtime: two sets of buffers, which swap after each tick."""
+"""Runs one tick of an exported graph. The state stays in the runtime: two sets of buffers that swap after each tick."""
 
 from __future__ import annotations
 

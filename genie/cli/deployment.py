@@ -41,9 +41,10 @@ def parity(
     ] = None,
     scene: Annotated[str | None, typer.Option(help="Scene name, e.g. scene-0061.")] = None,
     ticks: Annotated[int, typer.Option(min=1, help="Frames, with the state carried from each to the next.")] = 50,
-    threads: Annotated[int, typer.Option(min=1, help="Of ONNX Runtime.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Of each of the two.")] = 2,
 ) -> None:
     """Compares the exported graph with PyTorch over a stream. Exit 1 past a limit of the manifest."""
+    import torch
     from rich.progress import Progress
 
     from calib.errors import CheckFailed
@@ -53,6 +54,7 @@ def parity(
     from deploy.torch_runtime import TorchRuntime, bundled_model
     from genie.training.checkpoint import load_model
 
+    torch.set_num_threads(threads)
     candidate = OnnxRuntime(bundle, threads=threads)
     model = load_model(checkpoint)[0] if checkpoint else bundled_model(bundle, candidate.manifest)
     stream = parity_stream(dataroot, scene, ticks)

@@ -1,0 +1,138 @@
+"""The exported graph: what is in it, what is not, and that NVIDIA's compiler takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from calib.errors import CheckFailed, InputError
+from deploy.export import FORBIDDEN, OPSET, check_graph, export
+from deploy.spec import read_manifest
+from genie.config import load_config
+
+
+@pytest.fixture(scope="module")
+def graph(bundle: Path) -> onnx.ModelProto:
+    return onnx.load(str(bundle / "model.onnx"))
+
+
+def test_only_operators_that_stay_static(graph: onnx.ModelProto, bundle: Path) -> None:
+    found = {node.op_type for node in graph.graph.node}
+    assert not found & set(FORBIDDEN)
+    assert {"Shape", "ConstantOfShape", "Identity"}.isdisjoint(found), "something is computed that depends on no input"
+    assert [(o.domain, o.version) for o in graph.opset_import] == [("", OPSET)]
+    assert sum(read_manifest(bundle).operators.values()) == len(graph.graph.node)
+
+
+def test_bytes_only_at_the_ends(graph: onnx.ModelProto) -> None:
+    readers = {node.op_type for node in graph.graph.node if "semantics" in node.input}
+    writers = {node.op_type for node in graph.graph.node if "forecast.semantics" in node.output}
+    assert readers == writers == {"Cast"}
+    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True)
+    assert not [v.name for v in inferred.graph.value_info if v.type.tensor_type.elem_type == TensorProto.UINT8]
+
+
+def test_state_goes_in_as_it_comes_out(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    taken = [(s.name[len("state_in.") :], s.dtype, s.shape) for s in manifest.inputs if s.name.startswith("state_in.")]
+    given = [
+        (s.name[len("state_out.") :], s.dtype, s.shape) for s in manifest.outputs if s.name.startswith("state_out.")
+    ]
+    config = load_config("tiny").model
+    assert taken == given
+    assert ("keys_1", "float32", (config.history, 2500, config.width)) in taken
+    assert [(s.name, s.dtype, s.shape) for s in manifest.outputs[:3]] == [
+        ("forecast.semantics", "uint8", (6, 200, 200, 16)),
+        ("forecast.trajectory", "float32", (6, 3)),
+        ("forecast.confidence", "float32", (6, 50, 50)),
+    ]
+
+
+def small_graph(*nodes: onnx.NodeProto, outputs: tuple[tuple[str, int, list[int]], ...]) -> onnx.ModelProto:
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5000])]
+    return helper.make_model(
+        helper.make_graph(
+            list(nodes),
+            "small",
+            ends,
+            [helper.make_tensor_value_info(*output) for output in outputs],
+            [numpy_helper.from_array(np.array([4000]), "k"), numpy_helper.from_array(np.array([[1]]), "at")],
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "outputs", "complaint"),
+    [
+        (helper.make_node("NonZero", ["x"], ["i"]), (("i", TensorProto.INT64, [1, None]),), "NonZero"),
+        (
+            helper.make_node("TopK", ["x", "k"], ["v", "i"]),
+            (("v", TensorProto.FLOAT, [4000]), ("i", TensorProto.INT64, [4000])),
+            "TopK",
+        ),
+        (
+            helper.make_node("ScatterND", ["x", "at", "y"], ["z"], reduction="add"),
+            (("z", TensorProto.FLOAT, [5000]),),
+            "reduction",
+        ),
+    ],
+)
+def test_refuses_what_tensorrt_would(node: onnx.NodeProto, outputs: tuple, complaint: str) -> None:
+    one = helper.make_node("Constant", [], ["y"], value=numpy_helper.from_array(np.ones(1, np.float32)))
+    with pytest.raises(CheckFailed, match=complaint):
+        check_graph(small_graph(one, node, outputs=outputs))
+
+
+def test_tensorrt_builds_an_engine_for_ampere(bundle: Path) -> None:
+    """Ahead of time, without a GPU: it proves that NVIDIA's parser and compiler take the graph, not its speed."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel here")
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    parsed = parser.parse_from_file(str(bundle / "model.onnx"))
+    assert parsed, [str(parser.get_error(i)) for i in range(parser.num_errors)]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    engine = builder.build_serialized_network(network, config)
+    assert engine is not None and engine.nbytes > 1_000_000
+
+
+def test_never_writes_over_other_files(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="something else than an export") as error:
+        export(checkpoint, tmp_path)
+    assert error.value.path == tmp_path
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_failed_export_leaves_the_older_one(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "manifest.json").write_text((bundle / "manifest.json").read_text())
+
+    def fail(graph: onnx.ModelProto) -> None:
+        raise CheckFailed("on purpose")
+
+    monkeypatch.setattr("deploy.export.check_graph", fail)
+    with pytest.raises(CheckFailed):
+        export(bundle / "weights.safetensors", out)
+    assert json.loads((out / "manifest.json").read_text())["sha256"] == read_manifest(bundle).digest
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"], "temporary files were left"
+
+
+def test_an_export_replaces_an_older_one_and_equal_weights_make_equal_bundles(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "manifest.json").write_text("{}")
+    (out / "stale.engine").write_text("old")
+    assert export(bundle / "weights.safetensors", out).manifest.bundle_id == read_manifest(bundle).bundle_id
+    assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "model.onnx", "weights.safetensors"]

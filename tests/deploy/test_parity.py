@@ -1,0 +1,79 @@
+"""The graph against PyTorch over a stream with carried state, and that the check can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from calib.errors import InputError
+from deploy.parity import Check, compare
+from deploy.parity_stream import parity_stream
+from deploy.runtime import OnnxRuntime
+from deploy.spec import ParityLimits
+from deploy.tick import state_names
+from deploy.torch_runtime import TorchRuntime
+from genie.config import load_config
+from genie.data.sequence import Sequence
+from genie.model import GenieDrive
+from genie.training.checkpoint import load_model, save_checkpoint
+
+
+def test_same_forecasts_over_a_stream(model: GenieDrive, bundle: Path, stream: Sequence) -> None:
+    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=4)
+    assert [c.what for c in report.checks(ParityLimits()) if not c.passed] == []
+    assert 20 < report.miou[0] < 100, "the forecast has nothing to do with the truth"
+    compared = {d.name for d in report.differences}
+    assert compared == {"forecast.trajectory", "forecast.confidence", *state_names(load_config("tiny").model)}
+
+
+@pytest.mark.parametrize(
+    "perturbed",
+    [
+        ("layers.1.past_value.weight", 0.01, "state"),
+        ("trajectory.mlp.2.bias", 0.01, "trajectory"),
+        ("invention.logits.bias", 10.0, "differing voxels"),
+        ("confidence_of_origin", 0.01, "confidence"),
+    ],
+)
+def test_a_perturbed_weight_is_caught(
+    checkpoint: Path, bundle: Path, stream: Sequence, perturbed: tuple[str, float, str]
+) -> None:
+    weight, amount, caught_by = perturbed
+    model, _ = load_model(checkpoint)
+    with torch.no_grad():
+        model.state_dict()[weight].view(-1)[0].add_(amount)
+    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=2)
+    failed = [c.what for c in report.checks(ParityLimits()) if not c.passed]
+    assert any(caught_by in what for what in failed), failed
+
+
+def test_the_command_passes_and_fails(
+    checkpoint: Path, bundle: Path, tmp_path: Path, geniedrive: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert geniedrive("parity", bundle, "--ticks", 2) == 0
+    assert "state: largest difference" in capsys.readouterr().out
+    other, _ = load_model(checkpoint)
+    with torch.no_grad():
+        other.tokenizer.columns.weight[0, 100] += 0.05
+    save_checkpoint(tmp_path / "model.safetensors", other, load_config("tiny"), step=7)
+    assert geniedrive("parity", bundle, "--checkpoint", tmp_path, "--ticks", 2) == 1
+    said = capsys.readouterr()
+    assert "FAILED" in said.out and "check failed: state" in said.err
+
+
+def test_not_a_number_does_not_pass() -> None:
+    assert not Check("x", float("nan"), 1.0).passed
+
+
+def test_streams_that_cannot_be_compared_on(stream: Sequence, model: GenieDrive, mini_root: Path) -> None:
+    runtime = TorchRuntime(model)
+    with pytest.raises(InputError, match="frames"):
+        compare(runtime, runtime, stream, ticks=len(stream) + 1)
+    with pytest.raises(InputError, match="scene-9999"):
+        parity_stream(mini_root, "scene-9999", 5)
+    with pytest.raises(InputError, match="--dataroot"):
+        parity_stream(mini_root, None, 5)
