@@ -13,7 +13,7 @@ from calib.transforms import inverse, wrap_angle
 from genie.boxes import rasterise_boxes
 from genie.data.nuscenes import keyframes, open_nuscenes
 from genie.data.stream import load_stream
-from genie.data.tracks import SceneTracks, load_tracks
+from genie.data.tracks import Boxes, SceneTracks, load_tracks
 from perception.types import DRIVEABLE, FREE
 
 SCENE = "scene-0553"  # no two of its boxes overlap
@@ -73,3 +73,15 @@ def test_nothing_is_annotated_outside_the_scene(tables: NuScenes, tracks: SceneT
     frames = keyframes(tables, SCENE)
     assert len(tracks.at(frames[0].stamp_us - 1)) == 0
     assert len(tracks.at(frames[-1].stamp_us + 1)) == 0
+
+
+def test_a_heading_across_the_seam_turns_the_short_way() -> None:
+    def box(yaw: float, x: float) -> Boxes:
+        one, vectors = np.ones(1, np.int64), np.ones((1, 3))
+        return Boxes(one, one, x * vectors, vectors, np.array([yaw]), np.zeros((1, 2)))
+
+    tracks = SceneTracks(np.array([0, 1000]), (box(3.0, 0.0), box(-3.0, 4.0)))
+    middle = tracks.at(250)
+    short = 2 * np.pi - 6.0
+    assert wrap_angle(middle.yaw_world[0] - 3.0) == pytest.approx(short / 4)
+    np.testing.assert_allclose(middle.center_world, [[1.0, 1.0, 1.0]])
