@@ -19,11 +19,12 @@ from genie.boxes import mask_of_boxes, rasterise_boxes
 from genie.data.sequence import Sequence
 from genie.data.tracks import Boxes, SceneTracks
 from genie.forecaster import ForecastResult
+from genie.objects import nearest_uncovered
 from genie.tracker_baseline import constant_rate_trajectory
 from genie.warp import ego_warp
-from perception.types import FREE, HORIZONS_S, SensorFrame
+from perception.types import FREE, GROUND, HORIZONS_S, SensorFrame
 
-RATE_SPAN_S = 0.5  # over which velocities are measured
+RATE_SPANS_S = (0.5, 0.4, 0.3, 0.2, 0.1)  # over which velocities are measured: the longest that is annotated
 STILL_BELOW_MPS = 0.3  # annotation noise: a box that is slower stands
 
 
@@ -34,7 +35,7 @@ def predicted_trajectory(poses: list[SensorFrame]) -> NDArray[np.float64]:
         poses: frames in time order; the last is the present. One frame alone: the ego stands.
     """
     now = poses[-1]
-    earlier = [f for f in poses[:-1] if now.stamp_us - f.stamp_us <= (RATE_SPAN_S + 0.1) * 1e6]
+    earlier = [f for f in poses[:-1] if now.stamp_us - f.stamp_us <= (RATE_SPANS_S[0] + 0.1) * 1e6]
     if not earlier:
         return constant_rate_trajectory(np.zeros(3, np.float32))
     then = earlier[0]
@@ -122,7 +123,7 @@ class ConstantVelocityForecaster(_LastFrame):
         poses = self.trajectory(ego_from_future)
         boxes = self._tracks.at(frame.stamp_us)
         velocity = measured_velocity(boxes, self._tracks, frame.stamp_us)
-        bare = np.where(mask_of_boxes(boxes, inverse(frame.world_from_ego)), FREE, semantics).astype(np.uint8)
+        bare = without_boxes(semantics, mask_of_boxes(boxes, inverse(frame.world_from_ego)))
         steps = []
         for seconds, pose in zip(HORIZONS_S, poses, strict=True):
             later = replace(boxes, center_world=boxes.center_world + np.pad(velocity * seconds, ((0, 0), (0, 1))))
@@ -131,11 +132,22 @@ class ConstantVelocityForecaster(_LastFrame):
         return ForecastResult(np.stack(steps), poses)
 
 
+def without_boxes(semantics: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The scene [X, Y, Z] with the voxels `inside` boxes freed and the nearest ground continued under them."""
+    nearest = nearest_uncovered(inside.any(axis=2).astype(np.int32)).ravel()
+    ground = np.where(np.isin(semantics, GROUND), semantics, FREE).reshape(-1, semantics.shape[2])
+    return np.where(inside, ground[nearest].reshape(semantics.shape), semantics).astype(np.uint8)
+
+
 def measured_velocity(boxes: Boxes, tracks: SceneTracks, stamp_us: int) -> NDArray[np.float64]:
-    """World velocity [B, 2] (m/s) over the last half second; zero for slow and for newly annotated boxes."""
-    before = tracks.at(stamp_us - round(RATE_SPAN_S * 1e6))
+    """World velocity [B, 2] (m/s) over the last half second, or since a box was first annotated; zero if slow."""
     velocity = np.zeros((len(boxes), 2))
-    _, here, there = np.intersect1d(boxes.instance, before.instance, assume_unique=True, return_indices=True)
-    velocity[here] = (boxes.center_world[here, :2] - before.center_world[there, :2]) / RATE_SPAN_S
+    unknown = np.ones(len(boxes), bool)
+    for span in RATE_SPANS_S:
+        before = tracks.at(stamp_us - round(span * 1e6))
+        _, here, there = np.intersect1d(boxes.instance, before.instance, assume_unique=True, return_indices=True)
+        here, there = here[unknown[here]], there[unknown[here]]
+        velocity[here] = (boxes.center_world[here, :2] - before.center_world[there, :2]) / span
+        unknown[here] = False
     velocity[np.hypot(velocity[:, 0], velocity[:, 1]) < STILL_BELOW_MPS] = 0.0
     return velocity

@@ -31,3 +31,40 @@ def synth(
         task = bar.add_task("scenes", total=scenes)
         generate(out, config, jobs=jobs, progress=lambda name: bar.update(task, advance=1, description=name))
     typer.echo(f"{scenes} scenes of {seconds:g} s in {out}")
+
+
+@app.command()
+def info(dataroot: Path = typer.Argument(..., help="A nuScenes data root, real or synthetic.")) -> None:
+    """Print what is there: scenes, keyframes, labels, streams, windows per protocol, classes."""
+    from rich import box
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from genie.data.info import inspect
+    from perception.types import CLASS_NAMES, FREE
+
+    bar = Console(stderr=True)
+    found = inspect(dataroot, track=lambda names: track(names, "reading", console=bar, transient=True))
+    console = Console()
+    scenes = Table("scene", "keyframes", "labels", "missing", "10 Hz frames", box=box.SIMPLE_HEAD)
+    for s in found.scenes:
+        cells = (s.keyframes, s.labels, s.keyframes - s.labels, s.stream_frames or "-")
+        scenes.add_row(s.name, *map(str, cells))
+    keyframes, labels = sum(s.keyframes for s in found.scenes), sum(s.labels for s in found.scenes)
+    frames = sum(s.stream_frames for s in found.scenes)
+    scenes.add_section()
+    scenes.add_row(
+        f"{len(found.scenes)} scenes", str(keyframes), str(labels), str(keyframes - labels), str(frames or "-")
+    )
+    console.print(f"{dataroot} ({found.version})", scenes, sep="\n")
+    windows = Table("protocol", "windows", box=box.SIMPLE_HEAD)
+    for protocol, count in found.windows.items():
+        windows.add_row(protocol, str(count))
+    console.print(windows)
+    classes = Table("class", "voxels", "% of occupied", box=box.SIMPLE_HEAD)
+    occupied = max(int(found.histogram[:FREE].sum()), 1)
+    for index, name in enumerate(CLASS_NAMES):
+        count = int(found.histogram[index])
+        classes.add_row(name, f"{count:,}", "" if index == FREE else f"{100 * count / occupied:.2f}")
+    console.print(classes)

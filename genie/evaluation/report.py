@@ -59,12 +59,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def score_table(evaluations: Sequence[Evaluation], title: str | None = None) -> Table:
     """One row per evaluation: mIoU, IoU, and the mIoU of the moving region, at 1 / 2 / 3 s."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("forecast", no_wrap=True)
     table.add_column("ego", no_wrap=True)
-    for column in ("mIoU 1 / 2 / 3 s", "IoU 1 / 2 / 3 s", "moving"):
+    for column in ("mIoU 1/2/3 s", "IoU 1/2/3 s", "moving mIoU"):
         table.add_column(column, justify="right", no_wrap=True)
     for evaluation in evaluations:
         table.add_row(*score_row(to_json(evaluation)))
@@ -75,7 +76,7 @@ def score_row(result: dict[str, Any]) -> list[str]:
     """The cells of one row of `score_table`, from the JSON of an evaluation."""
 
     def cells(name: str) -> str:
-        return " / ".join(_percent(result["horizons"][f"{h:.1f}"][name]) for h in SHOWN_S)
+        return "/".join(_percent(result["horizons"][f"{h:.1f}"][name]) for h in SHOWN_S)
 
     return [result["model"], result["ego"], cells("miou"), cells("iou"), cells("miou_moving")]
 
