@@ -1,6 +1,6 @@
 """Rigid transforms as 4x4 float64 matrices, named `target_from_source`, so that names cancel when composed.
 
-    future_from_world @ world_from_ego   ->   future_from_ego
+future_from_world @ world_from_ego   ->   future_from_ego
 """
 
 from __future__ import annotations

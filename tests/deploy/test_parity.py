@@ -35,6 +35,7 @@ def test_same_forecasts_over_a_stream(model: GenieDrive, bundle: Path, stream: S
         ("layers.1.past_value.weight", 0.01, "state"),
         ("trajectory.mlp.2.bias", 0.01, "trajectory"),
         ("invention.logits.bias", 10.0, "differing voxels"),
+        ("layers.1.attention.value.bias", 0.5, "trajectory"),  # through the tokens alone
         ("confidence_of_origin", 0.01, "confidence"),
     ],
 )
@@ -69,11 +70,11 @@ def test_not_a_number_does_not_pass() -> None:
     assert not Check("x", float("nan"), 1.0).passed
 
 
-def test_streams_that_cannot_be_compared_on(stream: Sequence, model: GenieDrive, mini_root: Path) -> None:
+def test_streams_that_cannot_be_compared_on(stream: Sequence, model: GenieDrive, tmp_path: Path) -> None:
     runtime = TorchRuntime(model)
     with pytest.raises(InputError, match="frames"):
         compare(runtime, runtime, stream, ticks=len(stream) + 1)
     with pytest.raises(InputError, match="scene-9999"):
-        parity_stream(mini_root, "scene-9999", 5)
+        parity_stream(tmp_path, "scene-9999", 5)
     with pytest.raises(InputError, match="--dataroot"):
-        parity_stream(mini_root, None, 5)
+        parity_stream(tmp_path, None, 5)

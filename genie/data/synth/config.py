@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from calib.errors import InputError
 
 STREAM_HZ = 10
+DT = 1 / STREAM_HZ  # s, of the simulation too
 KEYFRAME_EVERY = 5  # stream frames: 2 Hz
 
 

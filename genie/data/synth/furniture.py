@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME, CATEGORIES
+from genie.data.synth.polylines import Array
 from genie.data.synth.roads import Road
 from genie.data.synth.scenery import Lot
 from genie.data.synth.town import Town
 
-Array = NDArray[np.float64]
 PARKED = {
     "vehicle.car": 0.85, "vehicle.truck": 0.08, "vehicle.bus.rigid": 0.025, "vehicle.trailer": 0.008,
     "vehicle.construction": 0.022, "vehicle.motorcycle": 0.015,

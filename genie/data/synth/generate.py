@@ -73,7 +73,12 @@ def _claim(out: Path, config: SynthConfig) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("this is a file", expected="a folder", fix="choose another OUT", path=out)
     if path.is_file():
-        found = json.loads(path.read_text())
+        try:
+            found = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"not JSON: {error}", expected="what `geniedrive data synth` wrote", fix="choose another OUT", path=path
+            ) from error
         if found != manifest:
             raise InputError(
                 f"it holds another data set: {found}",

@@ -6,63 +6,20 @@ Treiber, Hennecke, Helbing, "Congested traffic states" (2000) for the car follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME, CATEGORIES
-from genie.data.synth.polylines import unit
+from genie.data.synth.config import DT
+from genie.data.synth.junctions import JunctionRules
+from genie.data.synth.polylines import Array, unit
 from genie.data.synth.town import Town
 from genie.data.synth.walkers import Crossing
 
-Array = NDArray[np.float64]
-DT = 0.1
-CLEARANCE = 2.7  # m between the centre lines of two connectors that may be used together
 MIXTURE = {
     "vehicle.car": 0.75, "vehicle.truck": 0.095, "vehicle.bus.rigid": 0.055, "vehicle.bus.bendy": 0.015,
     "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.025, "vehicle.construction": 0.01,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Signal:
-    """Two groups of approaches in turn. offset, green: s. `clear`: s of red for everybody after each green."""
-
-    axis: float
-    green: tuple[float, float]
-    offset: float
-    clear: float = 2.5
-
-    def allows(self, heading: float, t: float) -> bool:
-        cycle = sum(self.green) + 2 * self.clear
-        at = (t + self.offset) % cycle
-        group = 0 if abs(np.cos(heading - self.axis)) > 0.707 else 1
-        start = 0.0 if group == 0 else self.green[0] + self.clear
-        return start <= at < start + self.green[group]
-
-
-@dataclass(frozen=True)
-class Connectors:
-    """conflict_end[i][j]: arc length on connector i beyond which it no longer disturbs connector j (same junction)."""
-
-    conflict_end: dict[int, dict[int, float]]
-
-    @classmethod
-    def of(cls, town: Town) -> Connectors:
-        lanes = town.lanes
-        table: dict[int, dict[int, float]] = {}
-        for node in range(len(town.nodes)):
-            here = np.flatnonzero(lanes.is_connector & (lanes.junction == node))
-            sampled = [lanes.lines.line(int(i))[::2] for i in here]
-            for i, a in zip(here, sampled, strict=True):
-                table[int(i)] = {}
-                for j, b in zip(here, sampled, strict=True):
-                    near = np.linalg.norm(a[:, None] - b[None], axis=-1).min(1) < CLEARANCE
-                    if i != j and near.any():
-                        last = np.flatnonzero(near)[-1] + 1
-                        table[int(i)][int(j)] = float(last / len(a) * lanes.lines.lengths[i])
-        return cls(table)
 
 
 class Traffic:
@@ -71,10 +28,7 @@ class Traffic:
     def __init__(self, town: Town, rng: np.random.Generator, per_km: float) -> None:
         self.town, self.rng, self.time = town, rng, 0.0
         self.lanes, self.lines = town.lanes, town.lanes.lines
-        self.connectors = Connectors.of(town)
-        self.signals: dict[int, Signal] = {}
-        self.stop_signs: set[int] = set()
-        self._control(town)
+        self.rules = JunctionRules.draw(town, rng)
         self._spawn(per_km)
         n = len(self.segment)
         self.granted = np.zeros(n, bool)
@@ -85,18 +39,6 @@ class Traffic:
         self.keep = self.lateral.copy()
         self.next_change = rng.uniform(0, 6, n)
         self.passing: dict[int, list[tuple[int, int]]] = {j: [] for j in range(len(town.nodes))}
-
-    def _control(self, town: Town) -> None:
-        for node in range(len(town.nodes)):
-            approaches = town.approaches(node)
-            if len(approaches) < 3:
-                continue
-            if self.rng.random() < 0.5:
-                axis = town.roads[approaches[0]].end(node)[1]
-                green = self.rng.uniform(8, 24, 2)
-                self.signals[node] = Signal(axis, (float(green[0]), float(green[1])), float(self.rng.uniform(0, 60)))
-            elif self.rng.random() < 0.35:
-                self.stop_signs.add(node)
 
     def _spawn(self, per_km: float) -> None:
         rng, names = self.rng, list(MIXTURE)
@@ -229,13 +171,13 @@ class Traffic:
 
     def _may_enter(self, v: int, distance: float) -> bool:
         node, connector = int(self.lanes.junction[self.segment[v]]), int(self.next1[v])
-        signal = self.signals.get(node)
+        signal = self.rules.signals.get(node)
         if signal is not None and not signal.allows(self.lanes.entry_heading[self.segment[v]], self.time):
             return False
-        if node in self.stop_signs and self.waiting[v] < 0.6:
+        if node in self.rules.stop_signs and self.waiting[v] < 0.6:
             return False
         for other, held in self.passing[node]:
-            end = self.connectors.conflict_end[held].get(connector)
+            end = self.rules.conflict_end[held].get(connector)
             if other != v and end is not None and self._progress(other, held) < end:
                 return False
         # Do not block the box: the exit must have room for the whole vehicle.
@@ -243,7 +185,8 @@ class Traffic:
         there = np.flatnonzero(self.segment == exit_lane)
         inside = sum(self.size[o, 1] + self.tail[o] + 2 for o, c in self.passing[node] if c == connector and o != v)
         room = (self.s[there] - self.rear[there] + self.speed[there] * 2.5).min() if len(there) else np.inf
-        return bool(room > self.front[v] + self.rear[v] + 2.0 + inside or distance < -1.0)
+        already_over_the_line = distance < -1.0
+        return bool(room > self.front[v] + self.rear[v] + 2.0 + inside or already_over_the_line)
 
     def _people_gap(self, people: Crossing) -> Array:
         """Distance (m) from each bumper to the nearest person who is, or will be, in its way; inf without one."""

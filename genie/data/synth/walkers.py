@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME, CATEGORIES
-from genie.data.synth.polylines import unit
+from genie.data.synth.config import DT
+from genie.data.synth.polylines import Array, unit
 from genie.data.synth.town import Town
 
-Array = NDArray[np.float64]
-DT = 0.1
 ARM = 0.85  # m that people keep between their centres
 MIXTURE = {"human.pedestrian.adult": 0.93, "human.pedestrian.child": 0.035, "vehicle.bicycle": 0.035}
 

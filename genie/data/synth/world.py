@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from genie.data.synth.categories import BY_NAME
 from genie.data.synth.config import STREAM_HZ
 from genie.data.synth.furniture import Standing, furnish
-from genie.data.synth.polylines import unit
+from genie.data.synth.polylines import Array, unit
 from genie.data.synth.scenery import Scenery, paint
 from genie.data.synth.town import Town, build_town
 from genie.data.synth.traffic import Traffic
 from genie.data.synth.walkers import Vehicles, Walkers
 
-Array = NDArray[np.float64]
 WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
 REAR_AXLE = 1.1  # m from the centre of the ego vehicle back to its frame
 
