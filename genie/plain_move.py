@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.observation import CENTER, KIND, MEASURED, ObservedScene
+from genie.observation import CENTER, MEASURED, ObservedScene
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
 
 MOVES_ABOVE_M = 0.6
@@ -40,6 +40,7 @@ def plain_move(
     bare = bare[scene.uncovered.ravel()].reshape(GRID.shape)
     remaining = np.where(moves[scene.object_id][..., None], bare, scene.semantics)
     over_ground = np.where(_MOVABLE[scene.semantics], scene.semantics, bare)
+    reach = _reach(scene)
     out = np.empty((len(trajectory), *GRID.shape), np.uint8)
     for h, (x, y, yaw) in enumerate(trajectory):
         there_x = np.cos(yaw) * _X - np.sin(yaw) * _Y + x
@@ -50,12 +51,13 @@ def plain_move(
         for k in np.flatnonzero(moves[1:]):
             dx, dy, turn = displacement[h, k]
             cx, cy = scene.objects[k, CENTER]
-            px, py = there_x - cx - dx, there_y - cy - dy
+            near = _square_around(cx + dx - x, cy + dy - y, yaw, reach[k])
+            px, py = there_x[near] - cx - dx, there_y[near] - cy - dy
             i, j, inside = _cells(
                 np.cos(turn) * px + np.sin(turn) * py + cx, np.cos(turn) * py - np.sin(turn) * px + cy
             )
             hit = inside & (scene.object_id[i, j] == k + 1)
-            out[h][hit] = over_ground[i[hit], j[hit]]
+            out[h][near][hit] = over_ground[i[hit], j[hit]]
     return out
 
 
@@ -69,6 +71,19 @@ def _cells(
     return i.clip(0, last), j.clip(0, last), inside
 
 
-def object_rows(scene: ObservedScene) -> NDArray[np.int64]:
-    """Rows of `scene.objects` that hold an object."""
-    return np.flatnonzero(scene.objects[:, KIND].any(axis=1))
+def _reach(scene: ObservedScene) -> NDArray[np.float64]:
+    """Distance (m) from each object's centroid beyond which it has no cell, [K]."""
+    ix, iy = np.nonzero(scene.object_id)
+    who = scene.object_id[ix, iy] - 1
+    distance = np.hypot(_AXIS[ix] - scene.objects[who, 0], _AXIS[iy] - scene.objects[who, 1])
+    reach = np.zeros(len(scene.objects))
+    np.maximum.at(reach, who, distance)
+    return reach + GRID.voxel_size
+
+
+def _square_around(dx: float, dy: float, yaw: float, reach: float) -> tuple[slice, slice]:
+    """Cells of the future grid within `reach` of a point; (dx, dy) is the point from the future ego, present axes."""
+    center = np.array([np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx])
+    low = np.floor((center - reach - GRID.origin[0]) / GRID.voxel_size).astype(int).clip(0, GRID.shape[0])
+    high = np.ceil((center + reach - GRID.origin[0]) / GRID.voxel_size).astype(int).clip(0, GRID.shape[0])
+    return slice(low[0], high[0]), slice(low[1], high[1])
