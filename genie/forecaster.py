@@ -13,10 +13,16 @@ from perception.types import SensorFrame
 
 @dataclass(frozen=True)
 class ForecastResult:
-    """semantics: uint8 [H, 200, 200, 16], step h in the future ego frame; ego_from_future: float64 [H, 4, 4]."""
+    """semantics: uint8 [H, 200, 200, 16], step h in the future ego frame; ego_from_future: float64 [H, 4, 4].
+
+    origin: int64 [H, 200, 200], where each cell came from (genie.forecast); confidence: float32 [H, 50, 50]; both
+    None where the forecaster does not tell.
+    """
 
     semantics: NDArray[np.uint8]
     ego_from_future: NDArray[np.float64]
+    origin: NDArray[np.int64] | None = None
+    confidence: NDArray[np.float32] | None = None
 
 
 class Forecaster(Protocol):

@@ -49,7 +49,7 @@ class ModelForecaster:
         semantics = forecast.semantics.numpy().astype(np.uint8)
         if not self.show_fill:
             semantics[forecast.origin.numpy() == INVENTED] = FREE
-        return ForecastResult(semantics, poses)
+        return ForecastResult(semantics, poses, forecast.origin.numpy(), forecast.confidence.numpy())
 
     @torch.inference_mode()
     def run(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:

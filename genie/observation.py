@@ -22,6 +22,7 @@ CENTER, HEADING, MEASURED, FAST, SLOW = slice(0, 2), slice(2, 4), slice(4, 6), s
 PAST, AXIS = slice(10, 16), slice(16, 18)
 VECTORS = (MEASURED, FAST, SLOW, slice(10, 12), slice(12, 14), slice(14, 16))
 SCALARS = slice(18, 26)  # past seen x3, age, half length, half width, at border, log cells
+HALF_LENGTH, HALF_WIDTH = 22, 23
 KIND = slice(26, 26 + len(MOVABLE))
 OBJECT_CHANNELS = 26 + len(MOVABLE)
 GAP_S = 1.2  # a longer gap between frames starts afresh

@@ -29,7 +29,7 @@ from genie.training.checkpoint import (
 )
 from genie.training.confidence import measure_confidence
 from genie.training.losses import Losses, compute_losses
-from genie.training.scenes import load_scenes, split_scenes
+from genie.training.scenes import prepare_scenes, split_scenes
 from genie.training.targets import TrainingScene
 
 LOG_EVERY = 20
@@ -76,12 +76,12 @@ def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, 
     with Interrupt() as interrupt:
         step = start
         if start < config.train.steps:
-            scenes = load_scenes(dataroot, source, split.train, interrupt)
+            scenes = prepare_scenes(dataroot, source, split.train, interrupt)
             step = _run_steps(config, model, optimizer, scenes, run, start, seed, interrupt)
         if interrupt.asked:
             print(f"interrupted: saved at step {step}; go on with --resume")
             return False
-        model.confidence_of_origin.copy_(measure_confidence(model.eval(), dataroot, source, split))
+        model.confidence_of_origin.copy_(measure_confidence(model.eval(), dataroot, source, split.held_out))
         save_checkpoint(run / "model.safetensors", model, config, step)
     return True
 

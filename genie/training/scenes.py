@@ -1,4 +1,4 @@
-"""Which scenes a run trains on, and loading them with progress."""
+"""Which scenes a run trains on, and preparing them with progress."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import NamedTuple, Protocol
 from rich.progress import track
 
 from calib.errors import InputError
-from genie.data.occ3d import load_keyframes
-from genie.data.sequence import Sequence
-from genie.data.stream import list_stream_scenes, load_stream
+from genie.data.nuscenes import find_version
+from genie.data.scenes import list_scenes, load_scenes
 from genie.training.targets import TrainingScene, prepare_scene
 
 
@@ -26,7 +25,12 @@ class Cancellable(Protocol):
 
 
 def split_scenes(dataroot: Path, source: str, holdout: int) -> Split:
-    """The last `holdout` scenes are never trained on."""
+    """The last `holdout` scenes are never trained on.
+
+    Raises:
+        InputError: too few scenes, or no annotation tables to learn motion from.
+    """
+    find_version(dataroot)
     names = list_scenes(dataroot, source)
     if len(names) <= holdout:
         raise InputError(
@@ -38,28 +42,18 @@ def split_scenes(dataroot: Path, source: str, holdout: int) -> Split:
     return Split(names[: len(names) - holdout], names[len(names) - holdout :])
 
 
-def list_scenes(dataroot: Path, source: str) -> list[str]:
-    """Scenes of a data root that have labels of this source: "stream" (10 Hz) or "occ3d" (2 Hz keyframes)."""
-    if source == "stream":
-        return list_stream_scenes(dataroot)
-    from genie.data.occ3d import list_labelled_scenes
-
-    return list_labelled_scenes(dataroot)
-
-
-def load_sequence(dataroot: Path, source: str, scene: str) -> Sequence:
-    return load_stream(dataroot, scene) if source == "stream" else load_keyframes(dataroot, scene)
-
-
-def load_scenes(dataroot: Path, source: str, names: list[str], cancel: Cancellable) -> list[TrainingScene]:
+def prepare_scenes(dataroot: Path, source: str, names: list[str], cancel: Cancellable) -> list[TrainingScene]:
     """Loads and prepares scenes; stops early when cancelled."""
-    from genie.data.nuscenes import open_nuscenes
-    from genie.data.tracks import load_tracks
-
-    tables = open_nuscenes(dataroot)
-    scenes = []
-    for name in track(names, description="preparing scenes"):
+    prepared = []
+    for scene in track(load_scenes(dataroot, source, names), "preparing scenes", total=len(names)):
         if cancel.asked:
             break
-        scenes.append(prepare_scene(load_sequence(dataroot, source, name), load_tracks(tables, name)))
-    return scenes
+        if scene.tracks is None:
+            raise InputError(
+                f"{scene.sequence.name} has no annotations",
+                expected="the v1.0-* tables beside the labels",
+                fix="train on a data root with tables",
+                path=dataroot,
+            )
+        prepared.append(prepare_scene(scene.sequence, scene.tracks))
+    return prepared
