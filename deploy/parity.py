@@ -14,7 +14,7 @@ from deploy.runtime import Array, Runtime
 from deploy.spec import CONFIDENCE, SEMANTICS, TRAJECTORY, ParityLimits
 from genie.data.sequence import Sequence
 from genie.observation import observe, start_observer
-from perception.types import FREE, NUM_CLASSES
+from perception.metrics import ConfusionTable, confusion_table, mean_iou
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Comparison:
     largest: dict[str, float] = field(default_factory=dict)
     mean: dict[str, float] = field(default_factory=dict)  # summed over the ticks
     ms: list[tuple[float, float]] = field(default_factory=list)
-    tables: tuple[_Confusion, _Confusion] = field(default_factory=lambda: (_Confusion(), _Confusion()))
+    tables: list[ConfusionTable] = field(default_factory=list)  # reference, candidate; horizons pooled
 
     def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> None:
         self.ticks += 1
@@ -134,8 +134,8 @@ class _Comparison:
         for name, value in expected.state.items():
             self._add_floats(name, value, found.state[name])
         if truth is not None:
-            for table, forecast in zip(self.tables, semantics, strict=True):
-                table.add(forecast, truth.semantics)
+            tables = [confusion_table(truth.semantics, forecast) for forecast in semantics]
+            self.tables = [a + b for a, b in zip(self.tables, tables, strict=True)] if self.tables else tables
 
     def _add_floats(self, name: str, expected: Array, found: Array) -> None:
         difference = np.abs(expected - found)
@@ -149,26 +149,6 @@ class _Comparison:
             self.ticks,
             tuple(Difference(name, self.largest[name], self.mean[name] / self.ticks) for name in self.largest),
             self.differing / self.voxels,
-            (self.tables[0].miou(), self.tables[1].miou()),
+            (100 * mean_iou(self.tables[0]).value, 100 * mean_iou(self.tables[1]).value),
             (first, second),
         )
-
-
-class _Confusion:
-    """Truth against forecast, pooled over horizons and ticks."""
-
-    def __init__(self) -> None:
-        self._table = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
-
-    def add(self, forecast: Array, truth: Array) -> None:
-        cell = truth.reshape(-1).astype(np.int32) * NUM_CLASSES + forecast.reshape(-1)
-        self._table += np.bincount(cell, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
-
-    def miou(self) -> float:
-        """In %, mean over the classes in the truth, free excluded; NaN where nothing was added."""
-        true, forecast = self._table.sum(1), self._table.sum(0)
-        present = [c for c in range(NUM_CLASSES) if c != FREE and true[c]]
-        if not present:
-            return float("nan")
-        hits = np.diag(self._table)[present]
-        return float(100 * np.mean(hits / (true[present] + forecast[present] - hits)))

@@ -55,13 +55,13 @@ def test_the_command_passes_and_fails(
     checkpoint: Path, bundle: Path, tmp_path: Path, geniedrive: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert geniedrive("parity", bundle, "--ticks", 2) == 0
+    assert geniedrive("parity", bundle, "--ticks", 2, "--threads", 1) == 0
     assert "state: largest difference" in capsys.readouterr().out
     other, _ = load_model(checkpoint)
     with torch.no_grad():
         other.tokenizer.columns.weight[0, 100] += 0.05
     save_checkpoint(tmp_path / "model.safetensors", other, load_config("tiny"), step=7)
-    assert geniedrive("parity", bundle, "--checkpoint", tmp_path, "--ticks", 2) == 1
+    assert geniedrive("parity", bundle, "--checkpoint", tmp_path, "--ticks", 2, "--threads", 1) == 1
     said = capsys.readouterr()
     assert "FAILED" in said.out and "check failed: state" in said.err
 
