@@ -58,15 +58,38 @@ def open_nuscenes(dataroot: Path | str, version: str | None = None) -> NuScenes:
     """Loads the 13 tables.
 
     Raises:
-        InputError: wrong data root, a missing table, or a table that is not whole JSON.
+        InputError: wrong data root, a missing table or map mask, a table that is not whole JSON, or tables that do
+            not fit together.
     """
     dataroot = Path(dataroot)
     version = find_version(dataroot, version)
+    folder = dataroot / version
     for table in TABLES:
-        _check_table(dataroot / version / f"{table}.json")
+        _check_table(folder / f"{table}.json")
     from nuscenes import NuScenes
 
-    return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
+    try:
+        return NuScenes(version=version, dataroot=str(dataroot), verbose=False)
+    except json.JSONDecodeError as error:
+        raise _damaged_table(folder) from error
+    except (AssertionError, KeyError, IndexError, TypeError) as error:  # how the devkit says it
+        raise InputError(
+            f"the tables do not fit together ({type(error).__name__}: {error})",
+            expected="the 13 tables of one release, and under the data root the map masks that map.json names",
+            fix="download or synthesise the tables and maps again, all of them together",
+            path=folder,
+        ) from error
+
+
+def _damaged_table(folder: Path) -> InputError:
+    """Which table it is that the devkit could not parse."""
+    for table in TABLES:
+        path = folder / f"{table}.json"
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return _not_whole(path, str(error))
+    return _not_whole(folder, "it changed while it was read")
 
 
 def _check_table(path: Path) -> None:
@@ -82,8 +105,12 @@ def _check_table(path: Path) -> None:
         file.seek(max(0, path.stat().st_size - 64))
         if file.read().rstrip().endswith(b"]"):
             return
-    raise InputError(
-        "not a whole JSON table: it ends in the middle",
+    raise _not_whole(path, "it ends in the middle")
+
+
+def _not_whole(path: Path, why: str) -> InputError:
+    return InputError(
+        f"not a whole JSON table: {why}",
         expected="a JSON list of records",
         fix="the file is half-written or truncated; download or synthesise it again",
         path=path,
@@ -123,11 +150,3 @@ def keyframes(nusc: NuScenes, scene: str) -> list[Keyframe]:
         frames.append(Keyframe(token, int(sample["timestamp"]), world_from_ego))
         token = sample["next"]
     return frames
-
-
-def read_table(dataroot: Path, version: str, table: str) -> list[dict[str, Any]]:
-    """One table as records, without the devkit's reverse index."""
-    path = dataroot / version / f"{table}.json"
-    _check_table(path)
-    records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return records

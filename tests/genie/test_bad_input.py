@@ -70,6 +70,19 @@ def truncate(path: Path) -> Path:
     return path
 
 
+def cut_after_a_bracket(path: Path) -> Path:
+    """Half-written, but it ends as a whole table would."""
+    text = path.read_text()
+    path.write_text(text[: text.rindex("]", 0, len(text) // 2) + 1])
+    return path
+
+
+def swap_tables(root: Path) -> Path:
+    """Two tables of different releases: their tokens do not meet."""
+    shutil.copy(root / "v1.0-synth" / "sensor.json", root / "v1.0-synth" / "instance.json")
+    return root / "v1.0-synth"
+
+
 def remove(path: Path) -> Path:
     path.unlink()
     return path
@@ -83,6 +96,12 @@ def blank(dtype: type = np.uint8, shape: tuple[int, ...] = GRID.shape, value: in
 DAMAGE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing table": (lambda root: remove(root / "v1.0-synth" / "sample_annotation.json"), "sample_annotation"),
     "half-written table": (lambda root: truncate(root / "v1.0-synth" / "ego_pose.json"), "JSON"),
+    "table cut after a bracket": (
+        lambda root: cut_after_a_bracket(root / "v1.0-synth" / "sample_annotation.json"),
+        "JSON",
+    ),
+    "tables of two releases": (swap_tables, "do not fit together"),
+    "missing map mask": (lambda root: remove(next((root / "maps").glob("*.png"))), "map mask"),
     "truncated label": (lambda root: truncate(some_label(root)), "truncated"),
     "wrong shape": (lambda root: save_label(root, blank(shape=(16, 200, 200))), "uint8 [200, 200, 16]"),
     "wrong dtype": (lambda root: save_label(root, blank(np.float32)), "float32"),
