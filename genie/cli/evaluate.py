@@ -70,7 +70,7 @@ def evaluate(
         # The bar goes to stderr: stdout is the table alone.
         bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
         results.append(rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention))
-    title = f"{dataroot.name}, {source}, protocol {protocol}: {results[0].windows} windows, mIoU {convention}, %"
+    title = f"{dataroot.name}, {protocol} ({results[0].windows} windows), ego {ego}, mIoU {convention}, %"
     console.print(score_table(results, title))
     if json_file is not None:
         values = [to_json(result) for result in results]

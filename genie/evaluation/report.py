@@ -64,7 +64,6 @@ def score_table(evaluations: Sequence[Evaluation], title: str | None = None) -> 
 
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("forecast", no_wrap=True)
-    table.add_column("ego", no_wrap=True)
     for column in ("mIoU 1/2/3 s", "IoU 1/2/3 s", "moving mIoU"):
         table.add_column(column, justify="right", no_wrap=True)
     for evaluation in evaluations:
@@ -78,7 +77,7 @@ def score_row(result: dict[str, Any]) -> list[str]:
     def cells(name: str) -> str:
         return "/".join(_percent(result["horizons"][f"{h:.1f}"][name]) for h in SHOWN_S)
 
-    return [result["model"], result["ego"], cells("miou"), cells("iou"), cells("miou_moving")]
+    return [result["model"], cells("miou"), cells("iou"), cells("miou_moving")]
 
 
 def _percent(value: float | None) -> str:

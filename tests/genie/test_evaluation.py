@@ -165,3 +165,30 @@ def test_frames_of_another_rate_are_refused(hz: float, protocol: str) -> None:
 def test_scenes_too_short_for_a_window_are_not_a_score() -> None:
     with pytest.raises(InputError, match="no window"):
         evaluate(EgoWarpForecaster(), [Scene(drive(30, 10.0), None)], "stream")
+
+
+def test_scenes_do_not_run_into_each_other() -> None:
+    sequence = drive(35, 10.0)
+    recorder = Recorder(sequence, 5)
+    result = evaluate(recorder, [Scene(sequence, None)] * 2, "stream")
+    assert recorder.shown == [[0], [0]]
+    assert result.windows == 2
+
+
+def test_the_convention_reaches_the_scores() -> None:
+    """A forecast without anything in it: the two classes that are there have IoU 0."""
+
+    class Nothing(Recorder):
+        def forecast(self, ego_from_future: np.ndarray | None) -> ForecastResult:
+            empty = np.full((len(HORIZONS_S), *GRID.shape), FREE, np.uint8)
+            return ForecastResult(empty, super().forecast(ego_from_future).ego_from_future)
+
+    sequence = drive(35, 10.0)
+
+    def miou(convention: str) -> float | None:
+        result = evaluate(Nothing(sequence, 5), [Scene(sequence, None)], "stream", convention=convention)
+        return to_json(result)["horizons"]["1.0"]["miou"]
+
+    assert miou("present") == 0.0
+    assert miou("occworld") == pytest.approx(100 * 15 / 17)
+    assert miou("i2world") is None
