@@ -28,9 +28,9 @@ class Window(NamedTuple):
 
 
 class WarpedColumns(NamedTuple):
-    """For each present column the past column that is there now: index [B, N] into the past window, inside [B, N]."""
+    """For each present column the past column that is there now: rows [B, N] of the past window, inside [B, N]."""
 
-    index: Tensor
+    rows: Tensor
     inside: Tensor
 
 

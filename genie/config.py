@@ -1,4 +1,4 @@
-"""Typed configs, named presets (genie/configs/*.yaml) and YAML overrides. The resolved config goes into the run folder."""
+"""Typed configs, named presets (genie/configs/*.yaml) and overrides. The resolved config goes into the run folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ class TrainConfig:
     trajectory_weight: float = 0.2
     holdout_scenes: int = 2
     checkpoint_every: int = 200
-    validate_every: int = 500
     threads: int = 2
 
 

@@ -64,7 +64,9 @@ def border_ground(bare: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], s
 
 
 class Invention(nn.Module):
-    """Each invented column asks the tokens: starting from the nearest border column and the ground copied from there."""
+    """Each invented column asks the tokens, starting from the nearest border column and the ground copied there."""
+
+    static: Tensor
 
     def __init__(self, width: int, heads: int, decoder_width: int) -> None:
         super().__init__()
@@ -103,7 +105,7 @@ class Invention(nn.Module):
         read = self.attention.cache(self.norm_tokens(tokens))
         query = query + self.attention(self.norm_query(query), rotary(position, width), read, phase)
         residual = self.logits(self.hidden(self.norm_hidden(query)))
-        prior = (ground.flatten(2).unsqueeze(-1) == self.static).to(residual.dtype) * PRIOR_LOGIT
+        prior = torch.eq(ground.flatten(2).unsqueeze(-1), self.static).to(residual.dtype) * PRIOR_LOGIT
         return residual.unflatten(-1, (-1, len(STATIC))) + prior
 
     def classes(self, logits: Float[Tensor, "R 256 S"]) -> Int[Tensor, "R 256"]:

@@ -38,9 +38,9 @@ class Moved(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Cells hit by points: index int64 [..., 40000] clamped to the grid, and whether the point was inside."""
+    """Cells hit by points: rows int64 [..., 40000] clamped to the grid, and whether the point was inside."""
 
-    index: Tensor
+    rows: Tensor
     inside: Tensor
 
 
@@ -99,9 +99,9 @@ def background_rows(
     within = extended - column * CELLS
     found = slot[(column[..., 0] * EXTENDED + column[..., 1]).long()]
     invented_row = 3 * CELL_COUNT + found * CELLS * CELLS + (within[..., 0] * CELLS + within[..., 1]).long()
-    ground_row = cells.index + CELL_COUNT
+    ground_row = cells.rows + CELL_COUNT
     outside_row = torch.where(found >= 0, invented_row, ground_row)
-    inside_row = torch.where(covered[cells.index], ground_row, cells.index)
+    inside_row = torch.where(covered[cells.rows], ground_row, cells.rows)
     return torch.where(cells.inside, inside_row, outside_row), ~cells.inside
 
 
@@ -126,7 +126,7 @@ def mover_rows(
     goes = moves[object_id].unsqueeze(0) & target.inside
     nowhere = horizons * CELL_COUNT
     base = torch.arange(horizons, device=device).unsqueeze(1) * CELL_COUNT
-    flat = torch.where(goes, target.index + base, nowhere).reshape(-1)
+    flat = torch.where(goes, target.rows + base, nowhere).reshape(-1)
     ids = object_id.to(torch.float32).unsqueeze(0).expand(horizons, -1).reshape(-1)
     canvas = torch.zeros(nowhere + 1, device=device).index_put((flat,), ids)[:nowhere]
     landed = canvas.reshape(horizons, 1, SIDE, SIDE)
@@ -139,8 +139,8 @@ def mover_rows(
         offset = torch.arange(horizons, device=device).unsqueeze(1) * object_from_future.shape[1]
         pose = object_from_future.reshape(-1, 3)[who + offset]
         source = cells_at(transform(pose, centers.unsqueeze(0)))
-        fits = (who > 0) & source.inside & (object_id[source.index] == who)
-        row = torch.where(fits, source.index, row)
+        fits = (who > 0) & source.inside & (object_id[source.rows] == who)
+        row = torch.where(fits, source.rows, row)
         covered = covered | fits
     return row + 2 * CELL_COUNT, covered
 

@@ -54,16 +54,16 @@ class TrackedOccupancy(NamedTuple):
 class EgoMotion(NamedTuple):
     """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); continues [1], 0 at a start."""
 
-    now_from_previous: Float[Tensor, "3"]
-    velocity: Float[Tensor, "3"]
-    continues: Float[Tensor, "1"]
+    now_from_previous: Float[Tensor, 3]
+    velocity: Float[Tensor, 3]
+    continues: Float[Tensor, 1]
 
 
 class Plan(NamedTuple):
     """trajectory [H, 3], future ego poses in the present ego frame; given [1], 0 lets the model expect its own."""
 
     trajectory: Float[Tensor, "H 3"]
-    given: Float[Tensor, "1"]
+    given: Float[Tensor, 1]
 
 
 class Forecast(NamedTuple):
@@ -135,9 +135,14 @@ class GenieDrive(nn.Module):
         phase = self.phase(side, tokens)
         frames = self.config.history
         past_phase = Rotary(phase.cos.repeat(1, frames, 1), phase.sin.repeat(1, frames, 1))
-        for layer, read in zip(self.layers, past, strict=True):
+        for layer, read in zip(self.stack, past, strict=True):
             tokens = layer(tokens, phase, read, past_phase, past_readable)
-        return self.norm(tokens)
+        out: Tensor = self.norm(tokens)
+        return out
+
+    @property
+    def stack(self) -> list[Layer]:
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
 
     def phase(self, side: int, tokens: Tensor) -> Rotary:
         """Rotary phases of a window's columns."""
@@ -154,8 +159,8 @@ class GenieDrive(nn.Module):
         readable = warped.inside & (filled > 0).unsqueeze(1)
         past = [
             KeysValues(
-                take_rows(keys, warped.index).reshape(1, -1, keys.shape[-1]),
-                take_rows(values, warped.index).reshape(1, -1, values.shape[-1]),
+                take_rows(keys, warped.rows).reshape(1, -1, keys.shape[-1]),
+                take_rows(values, warped.rows).reshape(1, -1, values.shape[-1]),
             )
             for keys, values in zip(state.keys, state.values, strict=True)
         ]
@@ -181,7 +186,7 @@ class GenieDrive(nn.Module):
 
     def _advance(self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor) -> StreamState:
         """The present frame becomes the newest past frame; the oldest is dropped."""
-        present = [layer.remember(encoded) for layer in self.layers]
+        present = [layer.remember(encoded) for layer in self.stack]
         here = torch.zeros_like(now_from_past[:1])
         return StreamState(
             tuple(torch.cat([now.keys, old[:-1]]) for now, old in zip(present, state.keys, strict=True)),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.transforms import planar, se3_from_xyz_yaw
-from genie.forecaster import Forecaster, ForecastResult
 from genie.forecast import INVENTED
+from genie.forecaster import Forecaster, ForecastResult
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import ObservedScene, observe, start_observer
 from genie.state import empty_state

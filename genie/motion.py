@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from genie.observation import AXIS, CENTER, HEADING, KIND, MEASURED, SCALARS, VECTORS
 from genie.columns import Window, column_of, in_window, take_rows
+from genie.observation import AXIS, CENTER, FAST, HEADING, KIND, MEASURED, PAST, PAST_S, SCALARS, SLOW
 from perception.types import HORIZONS_S, MOVABLE
 
 RESIDUAL_M = 4.0  # scale of a unit output: metres, and
@@ -35,9 +35,11 @@ def measured_displacement(objects: Float[Tensor, "B K F"]) -> Float[Tensor, "B H
 class MotionHead(nn.Module):
     """A residual on the measured motion, in the frame of each object's heading."""
 
+    measured_scale: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        inputs = 2 * len(VECTORS) + 2 + (SCALARS.stop - SCALARS.start) + len(MOVABLE) + 2
+        inputs = 2 * (3 + len(PAST_S)) + 2 + (SCALARS.stop - SCALARS.start) + len(MOVABLE) + 2
         self.token = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 128))
         self.features = nn.Linear(inputs, 128)
         self.mlp = nn.Sequential(nn.GELU(), nn.Linear(128, 128), nn.GELU())
@@ -72,17 +74,24 @@ class MotionHead(nn.Module):
         return ObjectMotion(torch.where(exists, measured + correction, 0.0))
 
     def _in_heading_frame(self, objects: Tensor, along: Tensor, ego_velocity: Tensor) -> Tensor:
+        """Inputs that do not change with the view: turned into the heading, positions as deviations from a straight
+        line, so that what is learned at one speed holds at another."""
+        slow = objects[..., SLOW]
+        vectors = [objects[..., MEASURED] - slow, objects[..., FAST] - slow, slow / (1.0 + 0.1 * slow.abs())]
+        for index, seconds in enumerate(PAST_S):
+            past = objects[..., PAST.start + 2 * index : PAST.start + 2 * index + 2]
+            seen = objects[..., SCALARS.start + index].unsqueeze(-1)
+            vectors.append((past + slow * seconds) * seen)
         cos, sin = along[..., 0], along[..., 1]
         turned = []
-        for columns in VECTORS:
-            x, y = objects[..., columns].unbind(-1)
+        for vector in vectors:
+            x, y = vector.unbind(-1)
             turned += [cos * x + sin * y, cos * y - sin * x]
         axis_x, axis_y = objects[..., AXIS].unbind(-1)
         twice_cos, twice_sin = cos * cos - sin * sin, 2 * cos * sin
         turned += [twice_cos * axis_x + twice_sin * axis_y, twice_cos * axis_y - twice_sin * axis_x]
-        turned += [cos * ego_velocity[:, None, 0], -sin * ego_velocity[:, None, 0]]
-        vectors = torch.stack(turned, dim=-1) * 0.2
-        return torch.cat([vectors, objects[..., SCALARS], objects[..., KIND]], dim=-1)
+        turned += [cos * ego_velocity[:, None, 0] * 0.1, -sin * ego_velocity[:, None, 0] * 0.1]
+        return torch.cat([torch.stack(turned, dim=-1), objects[..., SCALARS], objects[..., KIND]], dim=-1)
 
 
 class TrajectoryHead(nn.Module):
@@ -90,9 +99,10 @@ class TrajectoryHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU(), nn.Linear(64, 3 * len(HORIZONS_S)))
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        self.mlp = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU())
+        self.residual = nn.Linear(64, 3 * len(HORIZONS_S))
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
 
     def forward(self, tokens: Float[Tensor, "B N d"], ego_velocity: Float[Tensor, "B 3"]) -> Float[Tensor, "B H 3"]:
         seconds = torch.tensor(HORIZONS_S, device=tokens.device)
@@ -109,6 +119,6 @@ class TrajectoryHead(nn.Module):
             ],
             dim=-1,
         )
-        residual = self.mlp(torch.cat([tokens.mean(dim=1), ego_velocity * 0.1], dim=-1))
+        residual = self.residual(self.mlp(torch.cat([tokens.mean(dim=1), ego_velocity * 0.1], dim=-1)))
         scale = torch.tensor([RESIDUAL_M, RESIDUAL_M, RESIDUAL_RAD], device=tokens.device)
         return arc + residual.unflatten(-1, (len(HORIZONS_S), 3)) * scale

@@ -50,7 +50,8 @@ class VoxelGrid:
 
     def index_of(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
         """Voxel indices of points [..., 3] (m). They may lie outside; the caller checks."""
-        return np.floor((points - np.asarray(self.origin)) / self.voxel_size).astype(np.int64)
+        index: NDArray[np.int64] = np.floor((points - np.asarray(self.origin)) / self.voxel_size).astype(np.int64)
+        return index
 
 
 GRID = VoxelGrid()
@@ -146,7 +147,7 @@ class SceneForecast:
     horizons_s:     float32 [H], seconds after the stamp.
     semantics:      uint8 [H, 200, 200, 16]; step h is in the *future* ego frame at horizons_s[h].
     trajectory:     float32 [H, 3]: x (m), y (m), yaw (rad) of the future ego frames in the ego frame at the stamp.
-    confidence:     float32 [H, 50, 50]: probability that a voxel of that column of 4x4x16 is right, where it is occupied.
+    confidence:     float32 [H, 50, 50]: probability that a voxel forecast as occupied in that column is right.
     inference_id:   counts inferences from 1; a re-published forecast keeps its id.
     timings_ms:     stage -> milliseconds.
     """

@@ -59,7 +59,9 @@ def sample_batch(scenes: list[TrainingScene], config: TrainConfig, history: int,
     """A batch of crops from random scenes, instants and places."""
     samples = [_sample(scenes[int(rng.integers(len(scenes)))], config, history, rng) for _ in range(config.batch)]
     more = [_sample_objects(scenes[int(rng.integers(len(scenes)))], rng) for _ in range(config.motion_frames)]
-    return Batch(*(torch.from_numpy(np.stack(parts)) for group in (samples, more) for parts in zip(*group, strict=True)))
+    return Batch(
+        *(torch.from_numpy(np.stack(parts)) for group in (samples, more) for parts in zip(*group, strict=True))
+    )
 
 
 def _sample_objects(scene: TrainingScene, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -13,7 +11,6 @@ from types import FrameType
 import numpy as np
 import torch
 import yaml
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from calib.errors import InputError
 from calib.files import write_text
@@ -28,11 +25,10 @@ from genie.training.checkpoint import (
     save_checkpoint,
 )
 from genie.training.confidence import measure_confidence
-from genie.training.losses import Losses, compute_losses
+from genie.training.log import RunLog
+from genie.training.losses import compute_losses
 from genie.training.scenes import prepare_scenes, split_scenes
 from genie.training.targets import TrainingScene
-
-LOG_EVERY = 20
 
 
 @dataclass
@@ -123,19 +119,10 @@ def _run_steps(
     seed: int,
     interrupt: Interrupt,
 ) -> int:
-    from torch.utils.tensorboard import SummaryWriter
-
     schedule = config.train
     step = start
-    columns = (
-        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
     model.train()
-    with SummaryWriter(str(run / "tensorboard")) as board, Progress(*columns) as progress:
-        task = progress.add_task("training", total=schedule.steps, completed=start, note="")
-        window: list[Losses] = []
-        began = time.monotonic()
+    with RunLog(run, start, schedule.steps) as log:
         while step < schedule.steps and not interrupt.asked:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
@@ -147,17 +134,7 @@ def _run_steps(
             torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
             optimizer.step()
             step += 1
-            window.append(Losses(*(value.detach() for value in losses)))
-            if step % LOG_EVERY == 0:
-                means = {
-                    n: float(torch.stack(v).mean())
-                    for n, v in zip(Losses._fields, zip(*window, strict=True), strict=True)
-                }
-                window.clear()
-                _log(run, board, step, means, (step - start) / (time.monotonic() - began))
-                note = f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})"
-                progress.update(task, note=note)
-            progress.update(task, completed=step)
+            log.step(step, losses)
             if step % schedule.checkpoint_every == 0:
                 _save(run, model, config, step, optimizer)
     _save(run, model, config, step, optimizer)
@@ -175,13 +152,3 @@ def learning_rate(step: int, config: Config) -> float:
 def _save(run: Path, model: GenieDrive, config: Config, step: int, optimizer: torch.optim.Optimizer) -> None:
     save_checkpoint(run / "checkpoint.safetensors", model, config, step, optimizer)
     save_checkpoint(run / "model.safetensors", model, config, step)
-
-
-def _log(run: Path, board: object, step: int, means: dict[str, float], rate: float) -> None:
-    for name, value in means.items():
-        board.add_scalar(f"train/{name}", value, step)  # type: ignore[attr-defined]
-    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(
-            json.dumps({"step": step, "steps_per_s": round(rate, 2), **{k: round(v, 5) for k, v in means.items()}})
-            + "\n"
-        )

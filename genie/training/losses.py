@@ -56,11 +56,7 @@ def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Loss
     motion_loss = _mean(1 - overlap(motion, objects, batch.displacement), here_weight) + _mean(
         1 - overlap(more, batch.more_objects, batch.more_displacement), there_weight
     )
-    total = (
-        config.motion_weight * motion_loss
-        + config.fill_weight * fill
-        + config.trajectory_weight * trajectory
-    )
+    total = config.motion_weight * motion_loss + config.fill_weight * fill + config.trajectory_weight * trajectory
     return Losses(total, _mean(here, here_weight), _mean(measured, here_weight), fill, copied, trajectory)
 
 
@@ -70,10 +66,10 @@ def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window)
         for p in range(len(frames))
     ]
     past = []
-    for layer in model.layers:
+    for layer in model.stack:
         caches = [layer.remember(tokens) for tokens in frames]
-        keys = [take_rows(cache.keys, w.index) for cache, w in zip(caches, warped, strict=True)]
-        values = [take_rows(cache.values, w.index) for cache, w in zip(caches, warped, strict=True)]
+        keys = [take_rows(cache.keys, w.rows) for cache, w in zip(caches, warped, strict=True)]
+        values = [take_rows(cache.values, w.rows) for cache, w in zip(caches, warped, strict=True)]
         past.append(KeysValues(torch.cat(keys, dim=1), torch.cat(values, dim=1)))
     return past, torch.cat([w.inside for w in warped], dim=1)
 
@@ -112,7 +108,7 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     to_static = torch.full((NUM_CLASSES,), IGNORE, device=logits.device)
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
-    copied = (ground.flatten(2).unsqueeze(-1) == model.invention.static).to(logits.dtype) * PRIOR_LOGIT
+    copied = torch.eq(ground.flatten(2).unsqueeze(-1), model.invention.static).to(logits.dtype) * PRIOR_LOGIT
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, ignore_index=IGNORE)
     return learned_loss, copied_loss
