@@ -26,6 +26,7 @@ setup(
         "console_scripts": [
             "forecast_node = genie_ros.forecast_node:main",
             "replay = genie_ros.replay:main",
+            "recorder = genie_ros.recorder:main",
         ],
     },
 )
