@@ -10,7 +10,7 @@ import sys
 import typer
 
 from calib.errors import CheckFailed, InputError
-from genie.cli import data, deployment, evaluate, ros, train
+from genie.cli import bench, data, demo, deployment, evaluate, ros, train
 
 app = typer.Typer(
     name="geniedrive",
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for module in (evaluate, train, deployment, ros):
+for module in (demo, evaluate, train, deployment, bench, ros):
     module.register(app)
 
 
