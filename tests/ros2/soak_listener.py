@@ -1,0 +1,58 @@
+"""A subscriber process for the soak test: numbers alone, no contents, so that hours of them fit. Ends with SIGINT.
+
+python soak_listener.py OUT.npz
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import rclpy
+from genie_msgs.msg import OccupancyForecast, ScenePredictionStatus
+from genie_ros import qos
+from genie_ros.process import stop_on_signals
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import PointCloud2
+
+
+def main() -> None:
+    stop = stop_on_signals()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("soak_listener")
+    forecasts: list[float] = []
+    points: list[float] = []
+    statuses: list[tuple[float, int, int, int, int]] = []
+
+    def on_status(message: ScenePredictionStatus) -> None:
+        counts = (message.published_count, message.inference_count, message.rejected_count)
+        statuses.append((time.monotonic(), message.level, *counts))
+
+    deep = QoSProfile(depth=100)
+    node.create_subscription(
+        OccupancyForecast, "/geniedrive/output/forecast", lambda _: forecasts.append(time.monotonic()), qos.OUTPUT
+    )
+    node.create_subscription(
+        PointCloud2, "/geniedrive/output/occupied_points", lambda _: points.append(time.monotonic()), deep
+    )
+    node.create_subscription(ScenePredictionStatus, "/geniedrive/output/status", on_status, deep)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    print("listening", flush=True)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=0.1)
+    rclpy.shutdown()
+    columns = np.array(statuses, dtype=np.float64).reshape(-1, 5).T
+    np.savez(
+        sys.argv[1],
+        forecast_s=np.array(forecasts),
+        points_s=np.array(points),
+        **dict(zip(("status_s", "level", "published", "inferences", "rejected"), columns, strict=True)),
+    )
+
+
+if __name__ == "__main__":
+    main()
