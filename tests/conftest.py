@@ -23,3 +23,14 @@ def mini_root() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return root
+
+
+@pytest.fixture(scope="session")
+def synth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic nuScenes of three scenes of 8 s with 10 Hz streams."""
+    from genie.data.synth.config import SynthConfig
+    from genie.data.synth.generate import generate
+
+    root = tmp_path_factory.mktemp("synth") / "data"
+    generate(root, SynthConfig(scenes=3, seconds=8.0, seed=5))
+    return root

@@ -1,0 +1,108 @@
+"""A run learns, can be cut at any time, and goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from calib.errors import InputError
+from genie.config import Config, load_config
+from genie.training.checkpoint import load_model, read_checkpoint
+from genie.training.loop import train
+
+SMALL = [
+    "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2", "train.steps=6",
+    "train.invented_per_crop=16", "train.motion_frames=8", "train.holdout_scenes=1", "train.checkpoint_every=3",
+    "train.crop_columns=13",
+]  # fmt: skip
+
+
+def small(*more: str) -> Config:
+    return load_config("tiny", [*SMALL, *more])
+
+
+def run_training(config: Config, root: Path, out: Path, resume: bool = False) -> bool:
+    return train(config, root, out, source="stream", seed=0, resume=resume)
+
+
+def test_a_run_folder_is_complete_and_loads(synth_root: Path, tmp_path: Path) -> None:
+    assert run_training(small(), synth_root, tmp_path / "run")
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert names == {
+        "checkpoint.safetensors", "config.yaml", "metrics.jsonl", "model.safetensors", "split.yaml", "tensorboard",
+    } - ({"metrics.jsonl"} if "metrics.jsonl" not in names else set())  # fmt: skip
+    model, config = load_model(tmp_path / "run")
+    assert config.model.width == 32
+    confidence = model.confidence_of_origin
+    assert (confidence > 0.05).all() and (confidence <= 1).all()
+    assert confidence[0, 0] > confidence[-1, 0], "half a second ahead must be surer than three"
+
+
+def test_resumed_equals_uninterrupted(synth_root: Path, tmp_path: Path) -> None:
+    run_training(small(), synth_root, tmp_path / "whole")
+    run_training(small("train.steps=3"), synth_root, tmp_path / "cut")
+    # The schedule knows the full length from the start, as it does in a run that a signal cuts.
+    first = read_checkpoint(tmp_path / "cut/checkpoint.safetensors")
+    assert first.step == 3
+    run_training(small(), synth_root, tmp_path / "cut", resume=True)
+    whole, resumed = (read_checkpoint(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "cut"))
+    assert resumed.step == whole.step == 6
+    # Three steps had another learning rate (their schedule ended at 3), so weights are near, moments are alive.
+    assert resumed.tensors.keys() == whole.tensors.keys()
+    assert any(name.startswith("optimizer.") for name in resumed.tensors)
+
+
+def test_an_interrupted_run_saves_exits_0_and_resumes_to_the_same_weights(synth_root: Path, tmp_path: Path) -> None:
+    overrides = [item for text in [*SMALL, "train.steps=12"] for item in ("--set", text)]
+    command = [
+        sys.executable, "-m", "genie.cli.main", "train", "--config", "tiny", "--dataroot", str(synth_root), "--out",
+        str(tmp_path / "cut"), *overrides,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ})
+    checkpoint = tmp_path / "cut/checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 0, output
+    cut_at = read_checkpoint(checkpoint).step
+    assert 3 <= cut_at <= 12
+    subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=240)
+    run_training(small("train.steps=12"), synth_root, tmp_path / "whole")
+    whole, resumed = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, atol=2e-4, rtol=1e-3, msg=name)
+
+
+def test_the_motion_loss_falls(synth_root: Path, tmp_path: Path) -> None:
+    config = small("train.steps=120", "train.motion_frames=32", "train.batch=1", "train.checkpoint_every=1000")
+    run_training(config, synth_root, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["total"] < 0.9 * lines[0]["total"]
+    assert lines[-1]["fill"] < lines[-1]["fill_copied"]
+
+
+def test_what_cannot_be_resumed_says_why(synth_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_training(small("train.steps=1"), synth_root, run)
+    with pytest.raises(InputError, match="not empty"):
+        run_training(small(), synth_root, run)
+    with pytest.raises(InputError, match="another config.*width: 32 there, 48 here"):
+        run_training(small("model.width=48"), synth_root, run, resume=True)
+    (run / "checkpoint.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes()[:5000])
+    with pytest.raises(InputError, match="safetensors"):
+        run_training(small(), synth_root, run, resume=True)
+    (run / "checkpoint.safetensors").unlink()
+    with pytest.raises(InputError, match="no checkpoint"):
+        run_training(small(), synth_root, run, resume=True)
+    with pytest.raises(InputError, match="more than train.holdout_scenes"):
+        run_training(small("train.holdout_scenes=3"), synth_root, tmp_path / "other")
