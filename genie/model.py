@@ -126,7 +126,9 @@ class GenieDrive(nn.Module):
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
         """The state after a tick, without its forecast: enough to enter a stream anywhere."""
-        encoded = self.tokenizer(*(x.unsqueeze(0) for x in (occupancy.semantics, occupancy.object_id, occupancy.objects)))
+        encoded = self.tokenizer(
+            *(x.unsqueeze(0) for x in (occupancy.semantics, occupancy.object_id, occupancy.objects))
+        )
         now_from_past = compose(ego_motion.now_from_previous.unsqueeze(0), state.now_from_past)
         return self._advance(state, encoded, now_from_past, state.filled * ego_motion.continues)
 
