@@ -19,7 +19,8 @@ from genie.training.checkpoint import load_model, read_checkpoint
 from genie.training.loop import train
 
 SMALL = [
-    "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2", "train.steps=6",
+    "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2",
+    "train.steps=6",
     "train.invented_per_crop=16", "train.motion_frames=8", "train.holdout_scenes=1", "train.checkpoint_every=3",
     "train.crop_columns=13",
 ]  # fmt: skip
@@ -96,7 +97,7 @@ def test_what_cannot_be_resumed_says_why(synth_root: Path, tmp_path: Path) -> No
     run_training(small("train.steps=1"), synth_root, run)
     with pytest.raises(InputError, match="not empty"):
         run_training(small(), synth_root, run)
-    with pytest.raises(InputError, match="another config.*width: 32 there, 48 here"):
+    with pytest.raises(InputError, match=r"another config.*width: 32 there, 48 here"):
         run_training(small("model.width=48"), synth_root, run, resume=True)
     (run / "checkpoint.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes()[:5000])
     with pytest.raises(InputError, match="safetensors"):
@@ -104,5 +105,5 @@ def test_what_cannot_be_resumed_says_why(synth_root: Path, tmp_path: Path) -> No
     (run / "checkpoint.safetensors").unlink()
     with pytest.raises(InputError, match="no checkpoint"):
         run_training(small(), synth_root, run, resume=True)
-    with pytest.raises(InputError, match="more than train.holdout_scenes"):
+    with pytest.raises(InputError, match=r"more than train\.holdout_scenes"):
         run_training(small("train.holdout_scenes=3"), synth_root, tmp_path / "other")

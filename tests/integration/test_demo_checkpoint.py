@@ -1,7 +1,7 @@
 """The checkpoint that `make demo` trains, kept as a golden file: what it is worth on scenes that it never saw.
 
-tests/golden/tiny.safetensors was written by `make demo` (seed 0, synthetic scenes only). An intended change of the model
-or its training replaces it, visibly.
+tests/golden/tiny.safetensors was written by `make demo` (seed 0, synthetic scenes only). An intended change of the
+model or its training replaces it, visibly.
 """
 
 from __future__ import annotations
