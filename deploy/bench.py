@@ -107,7 +107,7 @@ def _no_times(manifest: Manifest) -> BundleTimes:
 
 
 def export_presets(folder: Path, names: Sequence[str] = PRESETS) -> list[Path]:
-    """Bundles of untrained presets, weights of seed 0: the time of a tick does not depend on the weights."""
+    """Bundles of untrained presets, weights of seed 0: the graph is static, the weights do not change the work."""
     # Only here: bundles that exist are timed without torch, as on the car.
     import torch
 
