@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/geniedrive demo --out runs/demo $(if $(DATAROOT),--dataroot '$(DATAROOT)')
+	$(BIN)/geniedrive demo --out $(if $(DATAROOT),runs/demo-own --dataroot '$(DATAROOT)',runs/demo)
 
 test: setup
 	$(RUN) -m pytest

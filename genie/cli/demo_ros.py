@@ -101,7 +101,7 @@ def run_graph(bundle: Path, dataroot: Path, scene: str, source: str, seconds: fl
         processes.start("recorder", sys.executable, "-m", "genie_ros.recorder", str(folder))
         processes.await_word("recorder", "listening")
         processes.start("node", *GENIEDRIVE, "node", "--bundle", str(bundle), "--params", str(logs / "node.yaml"))
-        processes.await_word("node", "configured")
+        processes.await_word("node", "configured: bundle")
         options = ("--dataroot", str(dataroot), "--scene", scene, "--source", source)
         processes.start("replay", *GENIEDRIVE, "replay", *options)
         processes.await_word("replay", scene)

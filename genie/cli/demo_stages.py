@@ -19,8 +19,8 @@ from genie.cli.stage import Stage
 MODEL = "model"
 ABLATED: dict[str, tuple[str, tuple[str, ...]]] = {
     MODEL: ("GenieDrive", ()),
-    "model-no-correction-no-invention": ("- correction, invention zeroed", ("correction", "invention")),
-    "model-no-motion-no-fill": ("- motion, fill zeroed", ("motion", "fill")),
+    "model-no-correction-no-invention": ("- no correction, invention", ("correction", "invention")),
+    "model-no-motion-no-fill": ("- no motion, no fill", ("motion", "fill")),
 }
 BASELINES = ("copy", "ego-warp", "tracker")
 
@@ -203,8 +203,9 @@ def evaluate(demo: Demo) -> str:
     labels = {name: name for name in BASELINES}
     for name, (label, parts) in ABLATED.items():
         named[name], labels[name] = make_forecaster(str(demo.out / "run"), parts), label
+    console = Console(stderr=True)
     for name, forecaster in named.items():
-        bar = track(scenes, labels[name], console=Console(stderr=True), transient=True)
+        bar = track(scenes, labels[name], console=console, transient=True, disable=not console.is_terminal)
         evaluation = replace(run_evaluation(forecaster, bar, demo.protocol), model=labels[name])
         write_json(demo.out / f"eval/{name}.json", to_json(evaluation))
     shown = show(scenes, demo.protocol, named["ego-warp"], named[MODEL], demo.config.windows_shown)
@@ -242,8 +243,7 @@ def print_scores(demo: Demo) -> None:
     for column in ("mIoU 1/2/3 s", "IoU 1/2/3 s", "moving mIoU"):
         table.add_column(column, justify="right", no_wrap=True)
     for score in scores:
-        model, _, *cells = score_row(score)
-        table.add_row(model, *cells)
+        table.add_row(*score_row(score))
     Console().print(table)
 
 

@@ -114,7 +114,7 @@ def read_ledger(folder: Path) -> tuple[dict[str, Any], list[Done]]:
 
 def run_stages(stages: Sequence[Stage], ledger: Ledger) -> None:
     """Runs what is not done yet; each stage prints its command, its headline and its seconds."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for index, stage in enumerate(stages):
         place = f"[bold]\\[{index + 1}/{len(stages)}] {stage.name}[/bold]"
         done = ledger.find(stage)
