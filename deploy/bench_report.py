@@ -98,7 +98,11 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
             cells = (*b.first_ms[stage], spread.median, spread.p95, spread.max)
             times.append(f"| {b.name} | {b.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
         rates.append(f"| {b.name} | {b.bundle_id} | {b.rollouts_per_s:.1f} | {b.predicted_frames_per_s:.1f} |")
-    weights = " The models are untrained (seed 0); the graph is static, so the weights do not change the work." if run.untrained else ""
+    weights = (
+        " The models are untrained (seed 0); the graph is static, so the weights do not change the work."
+        if run.untrained
+        else ""
+    )
     machine = run.machine
     return "\n".join(
         [
