@@ -16,11 +16,12 @@ from genie.config import TrainConfig
 from genie.decoder import PRIOR_LOGIT, STATIC, border_ground
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
-from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, SCALARS
+from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.training.batches import Batch
 from perception.types import NUM_CLASSES
 
 IGNORE = -1
+CORRECTION_COST = 0.01  # of overlap, a metre
 
 
 class Losses(NamedTuple):
@@ -47,17 +48,16 @@ def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Loss
     objects = batch.objects[:, 0]
     motion = model.motion(objects, batch.ego_velocity, tokens, window).displacement
     more = model.motion(batch.more_objects, batch.more_ego_velocity).displacement
-    here, here_weight = motion_error(motion, objects, batch.displacement, batch.known)
-    _, there_weight = motion_error(more, batch.more_objects, batch.more_displacement, batch.more_known)
+    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known) + _motion_loss(
+        more, batch.more_objects, batch.more_displacement, batch.more_known
+    )
+    error, weight = motion_error(motion, objects, batch.displacement, batch.known)
     measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
     fill, copied = _fill(model, batch, tokens, side)
     ego = model.trajectory(tokens, batch.ego_velocity)
     trajectory = _where_known(ego, batch.trajectory)
-    motion_loss = _mean(1 - overlap(motion, objects, batch.displacement), here_weight) + _mean(
-        1 - overlap(more, batch.more_objects, batch.more_displacement), there_weight
-    )
     total = config.motion_weight * motion_loss + config.fill_weight * fill + config.trajectory_weight * trajectory
-    return Losses(total, _mean(here, here_weight), _mean(measured, here_weight), fill, copied, trajectory)
+    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, trajectory)
 
 
 def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window) -> tuple[list[KeysValues], Tensor]:
@@ -82,6 +82,20 @@ def motion_error(displacement: Tensor, objects: Tensor, truth: Tensor, known: Te
     error = (wrong.square().sum(-1) + 1e-6).sqrt()
     size = objects[..., SCALARS.stop - 1].exp().sqrt()  # square root of the cells covered
     return error, known * size.unsqueeze(1)
+
+
+def _motion_loss(displacement: Tensor, objects: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """One minus the soft overlap, and a little for every metre of correction, so that it takes evidence to correct.
+
+    Rare classes count more, as they do in a mean over classes; so do large objects.
+    """
+    kind = objects[..., KIND]
+    share = kind.sum(dim=(0, 1)).clamp(min=1) / kind.sum().clamp(min=1)
+    rarity = (kind @ share.rsqrt()).clamp(max=10.0)
+    size = (0.25 * objects[..., SCALARS.stop - 1]).exp()  # fourth root of the cells covered
+    weight = known * (rarity * size).unsqueeze(1)
+    correction = (displacement - measured_displacement(objects))[..., :2].square().sum(-1).add(1e-6).sqrt()
+    return _mean(1 - overlap(displacement, objects, truth) + CORRECTION_COST * correction, weight)
 
 
 def overlap(displacement: Tensor, objects: Tensor, truth: Tensor) -> Tensor:
