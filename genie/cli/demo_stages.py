@@ -85,9 +85,10 @@ class Demo:
         """What must be equal for a half-finished demo to go on."""
         from genie.config import load_config, to_tree
 
-        training = to_tree(load_config(self.config.preset, self.overrides()))
+        tree = to_tree(load_config(self.config.preset, self.overrides()))
+        training = {f"{part}.{key}": value for part in ("model", "train") for key, value in tree[part].items()}
         root = None if self.synthetic else str(self.dataroot.resolve())
-        return {"dataroot": root, **asdict(self.config), "training": json.loads(json.dumps(training))}
+        return {"dataroot": root, **asdict(self.config), **training}
 
     def held_out(self) -> list[str]:
         return list(yaml.safe_load((self.out / "run/split.yaml").read_text(encoding="utf-8"))["held_out"])

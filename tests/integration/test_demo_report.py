@@ -13,6 +13,7 @@ import pytest
 from calib.errors import InputError
 from calib.transforms import se3_from_xyz_yaw
 from genie.baselines import EgoWarpForecaster
+from genie.cli.demo_stages import Demo, DemoConfig
 from genie.cli.stage import LEDGER, Ledger, Stage, run_stages
 from genie.data.scenes import Scene
 from genie.data.sequence import Sequence
@@ -172,3 +173,28 @@ def test_another_configuration_and_a_foreign_folder_are_refused(tmp_path: Path) 
     with pytest.raises(InputError, match="something else is there"):
         bench.go(seed=0)
     assert (bench.out / "one").exists()
+
+
+def labelled(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_the_users_stream_is_preferred_to_keyframes(tmp_path: Path) -> None:
+    keyframes = [f"gts/scene-{i:04d}/token/labels.npz" for i in range(1, 7)]
+    streams = [f"stream/scene-{i:04d}.npz" for i in range(1, 11)]
+    both = Demo.open(tmp_path / "out", labelled(tmp_path / "both", *keyframes, *streams), DemoConfig())
+    alone = Demo.open(tmp_path / "out", labelled(tmp_path / "alone", *keyframes), DemoConfig(steps=7))
+    assert (both.source, both.protocol) == ("stream", "stream") and (alone.source, alone.protocol) == (
+        "occ3d",
+        "i2world",
+    )
+    assert both.overrides() == ["train.holdout_scenes=2"], "a small data set keeps most of it for training"
+    assert alone.overrides() == ["train.holdout_scenes=1", "train.steps=7"]
+    assert Demo.open(tmp_path / "out", None, DemoConfig()).overrides() == ["train.holdout_scenes=4"]
+    with pytest.raises(InputError, match="no occ3d labels"):
+        Demo.open(tmp_path / "out", labelled(tmp_path / "none", "v1.0-mini/scene.json"), DemoConfig())
+    with pytest.raises(InputError, match="no such folder"):
+        Demo.open(tmp_path / "out", tmp_path / "nowhere", DemoConfig())
