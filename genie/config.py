@@ -45,7 +45,8 @@ class TrainConfig:
     motion_weight: float = 1.0
     fill_weight: float = 1.0
     trajectory_weight: float = 0.2
-    holdout_scenes: int = 2
+    most_scenes: int = 0  # of the data root, the first; all are held in memory. 0: all
+    holdout_scenes: int = 2  # the last of those
     checkpoint_every: int = 200
     threads: int = 2
 

@@ -23,7 +23,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the synthetic scenes and of the training.")] = 0,
     scenes: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=2, help="How many synthetic scenes; fewer make a quicker, worse model."),
+        typer.Option(min=2, help="How many synthetic scenes, or of your nuScenes at most; fewer: quicker, worse."),
     ] = None,
     seconds: Annotated[
         Optional[float],  # noqa: UP045

@@ -31,7 +31,9 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """scenes, seconds: of the synthetic data. holdout: scenes for the table. steps: 0, as many as the preset says."""
+    """scenes: how many are made, or used of the user's. seconds: of each that is made. holdout: scenes for the table.
+    steps: of training; 0: as many as the preset says.
+    """
 
     scenes: int = 28
     seconds: float = 20.0
@@ -73,13 +75,14 @@ class Demo:
         return "stream" if self.source == "stream" else "i2world"
 
     def overrides(self) -> list[str]:
-        """Of the preset. A small data set keeps more of its scenes for training."""
+        """Of the preset. A small data set keeps more of its scenes for training; of a large one the first are taken."""
         from genie.data.scenes import list_scenes
 
-        scenes = self.config.scenes if self.synthetic else len(list_scenes(self.dataroot, self.source))
+        most = self.config.scenes
+        scenes = most if self.synthetic else min(most, len(list_scenes(self.dataroot, self.source)))
         held_out = min(self.config.holdout, max(1, scenes // 4))
         steps = [f"train.steps={self.config.steps}"] if self.config.steps else []
-        return [f"train.holdout_scenes={held_out}", *steps]
+        return [f"train.most_scenes={most}", f"train.holdout_scenes={held_out}", *steps]
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a half-finished demo to go on."""
@@ -161,7 +164,8 @@ def make_data(demo: Demo) -> str:
     scenes = list_scenes(demo.dataroot, demo.source)
     kind = "synthetic scenes" if demo.synthetic else "scenes of your nuScenes"
     rate = "10 Hz" if demo.source == "stream" else "2 Hz"
-    return f"{len(scenes)} {kind}, labels at {rate}"
+    used = f", the first {demo.config.scenes} of them are used" if len(scenes) > demo.config.scenes else ""
+    return f"{len(scenes)} {kind}, labels at {rate}{used}"
 
 
 def train(demo: Demo) -> str:

@@ -64,7 +64,7 @@ def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, 
         model.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
     )
     start = _open_run(run, config, model, optimizer, resume=resume)
-    split = split_scenes(dataroot, source, config.train.holdout_scenes)
+    split = split_scenes(dataroot, source, config.train.holdout_scenes, config.train.most_scenes)
     write_text(
         run / "config.yaml", yaml.safe_dump({**to_tree(config), "seed": seed, "source": source}, sort_keys=False)
     )

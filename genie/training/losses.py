@@ -18,9 +18,11 @@ from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.training.batches import Batch
-from perception.types import NUM_CLASSES
+from perception.types import FREE, NUM_CLASSES
 
 IGNORE = -1
+# Intersection over union gains from showing what is occupied with less than even odds.
+FREE_WEIGHT = 0.4
 CORRECTION_COST = 0.01  # of overlap, a metre
 
 
@@ -123,8 +125,9 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
     copied = torch.eq(ground.flatten(2).unsqueeze(-1), model.invention.static).to(logits.dtype) * PRIOR_LOGIT
-    learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, ignore_index=IGNORE)
-    copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, ignore_index=IGNORE)
+    weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
+    learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
+    copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     return learned_loss, copied_loss
 
 

@@ -24,14 +24,14 @@ class Cancellable(Protocol):
     asked: bool
 
 
-def split_scenes(dataroot: Path, source: str, holdout: int) -> Split:
-    """The last `holdout` scenes are never trained on.
+def split_scenes(dataroot: Path, source: str, holdout: int, most: int = 0) -> Split:
+    """The first `most` scenes (0: all), of which the last `holdout` are never trained on.
 
     Raises:
         InputError: too few scenes, or no annotation tables to learn motion from.
     """
     find_version(dataroot)
-    names = list_scenes(dataroot, source)
+    names = list_scenes(dataroot, source)[: most or None]
     if len(names) <= holdout:
         raise InputError(
             f"{len(names)} scenes with {source} labels",

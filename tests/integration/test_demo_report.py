@@ -20,6 +20,7 @@ from genie.data.sequence import Sequence
 from genie.evaluation import pictures, topview
 from genie.evaluation.html import Card, Picture, Report, render
 from genie.evaluation.showcase import Shown, load_shown, show
+from genie.training.scenes import split_scenes
 from perception.types import CLASS_NAMES, FREE, GRID
 
 CAR, ROAD, WALL = (CLASS_NAMES.index(n) for n in ("car", "driveable_surface", "manmade"))
@@ -191,10 +192,22 @@ def test_the_users_stream_is_preferred_to_keyframes(tmp_path: Path) -> None:
         "occ3d",
         "i2world",
     )
-    assert both.overrides() == ["train.holdout_scenes=2"], "a small data set keeps most of it for training"
-    assert alone.overrides() == ["train.holdout_scenes=1", "train.steps=7"]
-    assert Demo.open(tmp_path / "out", None, DemoConfig()).overrides() == ["train.holdout_scenes=4"]
+    assert both.overrides() == ["train.most_scenes=28", "train.holdout_scenes=2"], (
+        "a small data set keeps most of it for training"
+    )
+    assert alone.overrides() == ["train.most_scenes=28", "train.holdout_scenes=1", "train.steps=7"]
+    assert Demo.open(tmp_path / "out", None, DemoConfig()).overrides() == [
+        "train.most_scenes=28",
+        "train.holdout_scenes=4",
+    ]
     with pytest.raises(InputError, match="no occ3d labels"):
         Demo.open(tmp_path / "out", labelled(tmp_path / "none", "v1.0-mini/scene.json"), DemoConfig())
     with pytest.raises(InputError, match="no such folder"):
         Demo.open(tmp_path / "out", tmp_path / "nowhere", DemoConfig())
+
+
+def test_of_a_large_data_root_the_first_scenes_are_used(synth_root: Path) -> None:
+    assert split_scenes(synth_root, "stream", 1) == (["scene-0001", "scene-0002"], ["scene-0003"])
+    assert split_scenes(synth_root, "stream", 1, most=2) == (["scene-0001"], ["scene-0002"])
+    with pytest.raises(InputError, match=r"1 scenes.*\s.*more than train\.holdout_scenes \(1\)"):
+        split_scenes(synth_root, "stream", 1, most=1)
