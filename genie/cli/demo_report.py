@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from genie.evaluation.html import Card, Picture
 
 WINDOW_CAPTION = (
-    "{title}, the window with the most moving voxels of its scene. Rows: 1, 2 and 3 s ahead, each in the ego frame of "
-    "that moment. Seen from above, forward is up, 80 m a side. Outlines show where things that can move truly are. "
-    "Errors compare what is highest in each column: lower than in truth is missed, higher is wrongly there."
+    "{title}: of the windows of this scene in which the ego drives, the one where most moves. Rows: 1, 2 and 3 s "
+    "ahead, each in the ego frame of that moment. Seen from above, forward is up, 80 m a side. Outlines show where "
+    "things that can move truly are. Errors compare what is highest in each column: lower than in truth is missed, "
+    "higher is wrongly there."
 )
-
 SCORES_NOTE = (
     "Future ego poses are given; the mean is over the classes that are present. The moving region is where annotated "
     "boxes faster than 0.5 m/s are, now or then. copy: the last frame as it is. ego-warp: moved by the ego motion. "
@@ -41,6 +41,7 @@ ROS_NOTE = (
 def write_report(demo: Demo) -> str:
     """Draws and writes both; the picture is of the busiest window."""
     from genie.cli.demo_stages import read_metrics
+    from genie.cli.demo_table import read_scores
     from genie.cli.stage import read_ledger
     from genie.evaluation import pictures
     from genie.evaluation.html import Picture, Report, render
@@ -56,14 +57,14 @@ def write_report(demo: Demo) -> str:
     records = read_metrics(out / "run")
     ros = json.loads((out / "ros.json").read_text(encoding="utf-8"))
     _, done = read_ledger(out)
-    scores = demo.scores()
+    scores = read_scores(out)
     kind = "synthetic scenes" if demo.synthetic else f"scenes of {demo.dataroot}"
     text = render(
         Report(
             title="GenieDrive: from data to a ROS 2 topic",
             lead=f"A world model trained for {_minutes(done, 'train')} on {kind}, judged on scenes that it never saw, "
             "exported, and run as a ROS 2 node.",
-            cards=_cards(demo, ros),
+            cards=_cards(demo, scores, ros),
             scores=scores,
             scores_note=f"{', '.join(scores[0]['scenes'])}: {scores[0]['windows']} windows, protocol {demo.protocol}. "
             + SCORES_NOTE,
@@ -85,17 +86,16 @@ def _minutes(done: Sequence[Done], name: str) -> str:
     return f"{seconds / 60:.1f} minutes"
 
 
-def _cards(demo: Demo, ros: Mapping[str, Any]) -> list[Card]:
-    from genie.cli.demo_stages import ABLATED, MODEL
+def _cards(demo: Demo, scores: list[dict[str, Any]], ros: Mapping[str, Any]) -> list[Card]:
+    from genie.cli.demo_table import EGO_WARP, MODEL, miou_of
     from genie.evaluation.html import Card
 
-    by_model = {score["model"]: score["horizons"] for score in demo.scores()}
-    ours = by_model[ABLATED[MODEL][0]]
-    gap = [ours[h]["miou"] - by_model["ego-warp"][h]["miou"] for h in ("1.0", "2.0", "3.0")]
+    ours = miou_of(scores, MODEL)
+    gaps = [a - b for a, b in zip(ours, miou_of(scores, EGO_WARP), strict=True)]
     parity = json.loads((demo.out / "parity.json").read_text(encoding="utf-8"))
     return [
-        Card(" / ".join(f"{ours[h]['miou']:.1f}" for h in ("1.0", "2.0", "3.0")), "mIoU (%) at 1 / 2 / 3 s"),
-        Card(" / ".join(f"{g:+.1f}" for g in gap), "points of mIoU against ego-warp"),
+        Card(" / ".join(f"{value:.1f}" for value in ours), "mIoU (%) at 1 / 2 / 3 s"),
+        Card(" / ".join(f"{gap:+.1f}" for gap in gaps), "points of mIoU against ego-warp"),
         Card(f"{ros['published_hz']:.1f} Hz", "forecasts published on the topic"),
         Card(f"{ros['new_inference_hz']:.1f} Hz", "of them new inferences"),
         Card(

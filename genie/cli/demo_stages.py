@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,6 @@ import yaml
 from calib.errors import CheckFailed
 from calib.files import write_json
 from genie.cli.stage import Stage
-
-# File name, label, and what is zeroed; the specs of baselines are their names.
-MODEL = "model"
-ABLATED: dict[str, tuple[str, tuple[str, ...]]] = {
-    MODEL: ("GenieDrive", ()),
-    "model-no-correction-no-invention": ("- no correction, invention", ("correction", "invention")),
-    "model-no-motion-no-fill": ("- no motion, no fill", ("motion", "fill")),
-}
-BASELINES = ("copy", "ego-warp", "tracker")
 
 
 class Interrupted(Exception):
@@ -96,15 +87,11 @@ class Demo:
     def held_out(self) -> list[str]:
         return list(yaml.safe_load((self.out / "run/split.yaml").read_text(encoding="utf-8"))["held_out"])
 
-    def scores(self) -> list[dict[str, Any]]:
-        """Of the table, in its order."""
-        names = [*BASELINES, *ABLATED]
-        return [json.loads((self.out / f"eval/{name}.json").read_text(encoding="utf-8")) for name in names]
-
 
 def stages_of(demo: Demo) -> list[Stage]:
     """In order."""
     from genie.cli.demo_report import write_report
+    from genie.cli.demo_table import ENTRANTS, evaluate, print_scores
 
     out, root, config = demo.out, demo.dataroot, demo.config
     settings = "".join(f" --set {item}" for item in demo.overrides())
@@ -132,7 +119,7 @@ def stages_of(demo: Demo) -> list[Stage]:
         stage(
             "table",
             f"geniedrive eval --dataroot {root} --protocol {demo.protocol} {ablations} --model {out}/run",
-            tuple(f"eval/{name}.json" for name in (*BASELINES, *ABLATED)),
+            tuple(f"eval/{entrant.name}.json" for entrant in ENTRANTS),
             evaluate,
         ),
         stage(
@@ -190,66 +177,6 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     records = {record["step"]: record for record in map(json.loads, lines)}
     return [records[step] for step in sorted(records)]
-
-
-def evaluate(demo: Demo) -> str:
-    from rich.console import Console
-    from rich.progress import track
-
-    from genie.data.scenes import load_scenes
-    from genie.evaluation.registry import make_forecaster
-    from genie.evaluation.report import to_json
-    from genie.evaluation.rollout import evaluate as run_evaluation
-    from genie.evaluation.showcase import show
-
-    # Read once: each forecaster goes over them.
-    scenes = list(load_scenes(demo.dataroot, demo.source, demo.held_out()))
-    named = {name: make_forecaster(name) for name in BASELINES}
-    labels = {name: name for name in BASELINES}
-    for name, (label, parts) in ABLATED.items():
-        named[name], labels[name] = make_forecaster(str(demo.out / "run"), parts), label
-    console = Console(stderr=True)
-    for name, forecaster in named.items():
-        bar = track(scenes, labels[name], console=console, transient=True, disable=not console.is_terminal)
-        evaluation = replace(run_evaluation(forecaster, bar, demo.protocol), model=labels[name])
-        write_json(demo.out / f"eval/{name}.json", to_json(evaluation))
-    shown = show(scenes, demo.protocol, named["ego-warp"], named[MODEL], demo.config.windows_shown)
-    shutil.rmtree(demo.out / "windows", ignore_errors=True)
-    for index, window in enumerate(shown):
-        window.save(demo.out / f"windows/{index}.npz")
-    return headline_of_scores(demo.scores())
-
-
-def headline_of_scores(scores: list[dict[str, Any]]) -> str:
-    """mIoU of the model at 1, 2, 3 s, and how far it is from ego-warp and from the tracker."""
-    from genie.evaluation.report import SHOWN_S
-
-    by_model = {score["model"]: [score["horizons"][f"{h:.1f}"]["miou"] for h in SHOWN_S] for score in scores}
-    ours = by_model[ABLATED[MODEL][0]]
-
-    def gap(name: str) -> str:
-        return "/".join(f"{a - b:+.1f}" for a, b in zip(ours, by_model[name], strict=True))
-
-    values = "/".join(f"{v:.1f}" for v in ours)
-    return f"mIoU {values} % at 1/2/3 s: {gap('ego-warp')} against ego-warp, {gap('tracker')} against the tracker"
-
-
-def print_scores(demo: Demo) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from genie.evaluation.report import score_row
-
-    scores = demo.scores()
-    where = f"{len(scores[0]['scenes'])} held-out scenes, {scores[0]['windows']} windows, ego poses given, %"
-    table = Table(title=where, box=box.SIMPLE_HEAD)
-    table.add_column("forecast", no_wrap=True)
-    for column in ("mIoU 1/2/3 s", "IoU 1/2/3 s", "moving mIoU"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for score in scores:
-        table.add_row(*score_row(score))
-    Console().print(table)
 
 
 def export(demo: Demo) -> str:

@@ -14,11 +14,14 @@ from calib.errors import InputError
 from calib.transforms import se3_from_xyz_yaw
 from genie.baselines import EgoWarpForecaster
 from genie.cli.demo_stages import Demo, DemoConfig
+from genie.cli.demo_table import pooled
 from genie.cli.stage import LEDGER, Ledger, Stage, run_stages
-from genie.data.scenes import Scene
+from genie.data.scenes import Scene, load_scenes
 from genie.data.sequence import Sequence
 from genie.evaluation import pictures, topview
 from genie.evaluation.html import Card, Picture, Report, render
+from genie.evaluation.report import to_json
+from genie.evaluation.rollout import evaluate
 from genie.evaluation.showcase import Shown, load_shown, show
 from genie.training.scenes import split_scenes
 from perception.types import CLASS_NAMES, FREE, GRID
@@ -66,7 +69,8 @@ def made_sequence() -> Sequence:
 
 @pytest.fixture(scope="module")
 def shown() -> Shown:
-    (window,) = show([Scene(made_sequence(), None)], "stream", EgoWarpForecaster(), EgoWarpForecaster(), 3)
+    window = show(Scene(made_sequence(), None), "stream", EgoWarpForecaster(), EgoWarpForecaster())
+    assert window is not None
     return window
 
 
@@ -211,3 +215,10 @@ def test_of_a_large_data_root_the_first_scenes_are_used(synth_root: Path) -> Non
     assert split_scenes(synth_root, "stream", 1, most=2) == (["scene-0001"], ["scene-0002"])
     with pytest.raises(InputError, match=r"1 scenes.*\s.*more than train\.holdout_scenes \(1\)"):
         split_scenes(synth_root, "stream", 1, most=1)
+
+
+def test_scenes_judged_apart_are_pooled_as_if_judged_together(synth_root: Path) -> None:
+    scenes = list(load_scenes(synth_root, "stream", ["scene-0001", "scene-0002"]))
+    together = evaluate(EgoWarpForecaster(), scenes, "stream")
+    apart = pooled(tuple(evaluate(EgoWarpForecaster(), [scene], "stream") for scene in scenes))
+    assert to_json(apart) == to_json(together)
