@@ -190,8 +190,9 @@ def export(demo: Demo) -> str:
 
     bundle, ticks = demo.out / "bundle", demo.config.parity_ticks
     manifest = write_export(demo.out / "run", bundle).manifest
-    torch.set_num_threads(2)
-    runtime = OnnxRuntime(bundle, threads=2)
+    # On one thread each: the two sets of threads would wait for each other's cores.
+    torch.set_num_threads(1)
+    runtime = OnnxRuntime(bundle, threads=1)
     if demo.source == "stream":
         stream = parity_stream(demo.dataroot, demo.held_out()[0], ticks)
     else:  # labels at 2 Hz make no stream
@@ -207,7 +208,7 @@ def export(demo: Demo) -> str:
         raise CheckFailed("parity: " + "; ".join(failed))
     return (
         f"bundle {manifest.bundle_id}, {sum(manifest.operators.values())} nodes; parity over {ticks} ticks: "
-        f"{100 * report.differing_voxels:.4f} % of voxels differ; median tick {report.tick_ms[1]:.0f} ms"
+        f"{100 * report.differing_voxels:.4f} % of voxels differ"
     )
 
 
