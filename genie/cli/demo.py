@@ -31,7 +31,7 @@ def demo(
     ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Training steps; fewer make a quicker, worse model."),
+        typer.Option(min=20, help="Training steps; fewer make a quicker, worse model."),
     ] = None,
 ) -> None:
     """Make data, train, compare, export, run on a ROS 2 graph for 20 s, and write OUT/report.html."""
