@@ -18,10 +18,11 @@ from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.training.batches import Batch
-from perception.types import NUM_CLASSES
+from perception.types import FREE, NUM_CLASSES
 
 IGNORE = -1
-RAREST = 10.0  # the highest weight of a rare class
+# Intersection over union gains from showing what is occupied with less than even odds.
+FREE_WEIGHT = 0.4
 CORRECTION_COST = 0.01  # of overlap, a metre
 
 
@@ -92,7 +93,7 @@ def _motion_loss(displacement: Tensor, objects: Tensor, truth: Tensor, known: Te
     """
     kind = objects[..., KIND]
     share = kind.sum(dim=(0, 1)).clamp(min=1) / kind.sum().clamp(min=1)
-    rarity = (kind @ share.rsqrt()).clamp(max=RAREST)
+    rarity = (kind @ share.rsqrt()).clamp(max=10.0)
     size = (0.25 * objects[..., SCALARS.stop - 1]).exp()  # fourth root of the cells covered
     weight = known * (rarity * size).unsqueeze(1)
     correction = (displacement - measured_displacement(objects))[..., :2].square().sum(-1).add(1e-6).sqrt()
@@ -124,17 +125,10 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
     copied = torch.eq(ground.flatten(2).unsqueeze(-1), model.invention.static).to(logits.dtype) * PRIOR_LOGIT
-    weight = _class_weights(truth)
+    weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     return learned_loss, copied_loss
-
-
-def _class_weights(truth: Tensor) -> Tensor:
-    """One over the square root of each class's share, [S]: a mean over classes rewards the rare ones, and
-    intersection over union rewards showing what is occupied at less than even odds."""
-    share = torch.bincount(truth[truth != IGNORE], minlength=len(STATIC)).clamp(min=1) / truth.numel()
-    return share.rsqrt().clamp(max=RAREST)
 
 
 def _where_known(predicted: Tensor, truth: Tensor) -> Tensor:
