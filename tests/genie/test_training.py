@@ -22,7 +22,7 @@ SMALL = [
     "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2",
     "train.steps=6",
     "train.invented_per_crop=16", "train.motion_frames=8", "train.holdout_scenes=1", "train.checkpoint_every=3",
-    "train.crop_columns=13",
+    "train.crop_columns=13", "train.threads=1",
 ]  # fmt: skip
 
 
