@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from genie.evaluation.html import Card, Picture
 
 WINDOW_CAPTION = (
-    "{title}: of the windows of this scene in which the ego drives, the one where most moves. Rows: 1, 2 and 3 s "
+    "{title}; the ego goes {driven_m:.0f} m in the 3 s. Chosen by the truth alone: the window of its scene with the most "
+    "moving voxels, of those in which the ego drives 5 m or more, if there are any. Rows: 1, 2 and 3 s "
     "ahead, each in the ego frame of that moment. Seen from above, forward is up, 80 m a side. Outlines show where "
     "things that can move truly are. Errors compare what is highest in each column: lower than in truth is missed, "
     "higher is wrongly there."
@@ -53,7 +54,7 @@ def write_report(demo: Demo) -> str:
     drawn = [Picture("What is seen now, what happens, and the forecast.", (out / "forecast.png").read_bytes())]
     for window in windows:
         figure = pictures.comparison_figure(window, "ego-warp")
-        drawn.append(Picture(WINDOW_CAPTION.format(title=window.title), pictures.png(figure)))
+        drawn.append(Picture(WINDOW_CAPTION.format(title=window.title, driven_m=window.driven_m), pictures.png(figure)))
     records = read_metrics(out / "run")
     ros = json.loads((out / "ros.json").read_text(encoding="utf-8"))
     _, done = read_ledger(out)

@@ -64,7 +64,7 @@ def evaluate(demo: Demo) -> str:
     for entrant, of_scenes in zip(ENTRANTS, zip(*(j.evaluations for j in judged), strict=True), strict=True):
         write_json(demo.out / f"eval/{entrant.name}.json", to_json(replace(pooled(of_scenes), model=entrant.label)))
     shutil.rmtree(demo.out / "windows", ignore_errors=True)
-    windows = sorted((j.shown for j in judged if j.shown is not None), key=lambda shown: -shown.moving)
+    windows = sorted((j.shown for j in judged if j.shown is not None), key=lambda shown: shown.interest, reverse=True)
     for index, window in enumerate(windows[: config.windows_shown]):
         window.save(demo.out / f"windows/{index}.npz")
     return headline_of_scores(read_scores(demo.out))

@@ -25,6 +25,7 @@ from perception.types import HORIZONS_S, MOVABLE
 
 OBSERVED_BEFORE_S = 1.0  # a stream begins with nothing seen; a picture of that would show no motion
 DRIVES_M = 5.0  # in three seconds
+SHOWN = [HORIZONS_S.index(h) for h in SHOWN_S]
 Volumes = NDArray[np.uint8]
 
 
@@ -33,17 +34,24 @@ class Shown:
     """One window at SHOWN_S (1, 2, 3 s).
 
     title:       the scene, and how far into it.
-    moving:      voxels of moving things after 2 s: how much there is to see.
+    driven_m:    how far the ego goes in the 3 s.
+    moving:      voxels of moving things after 2 s.
     observation: uint8 [200, 200, 16], the present frame.
     truth, baseline, forecast: uint8 [3, 200, 200, 16], each step in the true future ego frame.
     """
 
     title: str
+    driven_m: float
     moving: int
     observation: Volumes
     truth: Volumes
     baseline: Volumes
     forecast: Volumes
+
+    @property
+    def interest(self) -> tuple[bool, int]:
+        """Of two windows, the greater is the one to show."""
+        return self.driven_m >= DRIVES_M, self.moving
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -52,8 +60,8 @@ class Shown:
 
 def load_shown(path: Path) -> Shown:
     """Raises InputError if the file is absent, damaged or of another layout."""
-    arrays = read_npz(path, ("title", "moving", "observation", "truth", "baseline", "forecast"))
-    return Shown(str(arrays.pop("title")), int(arrays.pop("moving")), **arrays)
+    arrays = read_npz(path, ("title", "driven_m", "moving", "observation", "truth", "baseline", "forecast"))
+    return Shown(str(arrays.pop("title")), float(arrays.pop("driven_m")), int(arrays.pop("moving")), **arrays)
 
 
 def show(scene: Scene, protocol: str, baseline: Forecaster, model: Forecaster) -> Shown | None:
@@ -64,14 +72,24 @@ def show(scene: Scene, protocol: str, baseline: Forecaster, model: Forecaster) -
     if not presents:
         return None
     targets = {present: [present + step * (h + 1) for h in range(len(HORIZONS_S))] for present in presents}
+    driven_m = {p: _distance(sequence, p, targets[p][-1]) for p in presents}
+    moving = {p: _moving_voxels(scene, p, targets[p][HORIZONS_S.index(2.0)]) for p in presents}
+    chosen = max(presents, key=lambda p: (driven_m[p] >= DRIVES_M, moving[p]))
+    forecasts = [_forecast(f, sequence, chosen, targets[chosen]) for f in (baseline, model)]
+    seconds = (sequence.timestamp_us[chosen] - sequence.timestamp_us[0]) * 1e-6
+    return Shown(
+        title=f"{sequence.name}, {seconds:.1f} s into it",
+        driven_m=driven_m[chosen],
+        moving=moving[chosen],
+        observation=sequence.semantics[chosen],
+        truth=sequence.semantics[targets[chosen]][SHOWN],
+        baseline=forecasts[0],
+        forecast=forecasts[1],
+    )
 
-    def interest(present: int) -> tuple[bool, int]:
-        path = sequence.world_from_ego[[present, targets[present][-1]], :3, 3]
-        drives = bool(np.linalg.norm(path[1] - path[0]) >= DRIVES_M)
-        return drives, _moving_voxels(scene, present, targets[present][HORIZONS_S.index(2.0)])
 
-    chosen = max(presents, key=interest)
-    return _forecast(sequence, chosen, targets[chosen], interest(chosen)[1], baseline, model)
+def _distance(sequence: Sequence, first: int, last: int) -> float:
+    return float(np.linalg.norm(sequence.world_from_ego[last, :3, 3] - sequence.world_from_ego[first, :3, 3]))
 
 
 def _moving_voxels(scene: Scene, present: int, target: int) -> int:
@@ -84,23 +102,10 @@ def _moving_voxels(scene: Scene, present: int, target: int) -> int:
     return int(region.sum())
 
 
-def _forecast(
-    sequence: Sequence, present: int, targets: list[int], moving: int, baseline: Forecaster, model: Forecaster
-) -> Shown:
+def _forecast(forecaster: Forecaster, sequence: Sequence, present: int, targets: list[int]) -> Volumes:
+    """[3, 200, 200, 16], with all frames up to the present observed."""
+    forecaster.reset()
+    for t in range(present + 1):
+        forecaster.observe(sequence.frame(t))
     given = inverse(sequence.world_from_ego[present]) @ sequence.world_from_ego[targets]
-    shown = [HORIZONS_S.index(h) for h in SHOWN_S]
-    forecasts = []
-    for forecaster in (baseline, model):
-        forecaster.reset()
-        for t in range(present + 1):
-            forecaster.observe(sequence.frame(t))
-        forecasts.append(forecaster.forecast(given).semantics[shown])
-    seconds = (sequence.timestamp_us[present] - sequence.timestamp_us[0]) * 1e-6
-    return Shown(
-        title=f"{sequence.name}, {seconds:.1f} s into it",
-        moving=moving,
-        observation=sequence.semantics[present],
-        truth=sequence.semantics[[targets[i] for i in shown]],
-        baseline=forecasts[0],
-        forecast=forecasts[1],
-    )
+    return forecaster.forecast(given).semantics[SHOWN]
