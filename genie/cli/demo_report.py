@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from genie.evaluation.html import Card, Picture
 
 WINDOW_CAPTION = (
-    "{title}; the ego goes {driven_m:.0f} m in the 3 s. Chosen by the truth alone: the window of its scene with the most "
-    "moving voxels, of those in which the ego drives 5 m or more, if there are any. Rows: 1, 2 and 3 s "
-    "ahead, each in the ego frame of that moment. Seen from above, forward is up, 80 m a side. Outlines show where "
+    "{title}; the ego goes {driven_m:.0f} m in the 3 s. Chosen by the truth alone: the window of its scene with the "
+    "most moving voxels, of those in which the ego drives 5 m or more, if there are any. Rows: 1, 2 and 3 s ahead, "
+    "each in the ego frame of that moment. Seen from above, forward is up, 80 m a side. Outlines show where "
     "things that can move truly are. Errors compare what is highest in each column: lower than in truth is missed, "
     "higher is wrongly there."
 )
