@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# As the command does: before anything loads OpenMP.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -5,6 +5,7 @@ Only typer is imported here; each command imports what it needs when it runs, so
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -27,6 +28,8 @@ for module in (demo, evaluate, train, deployment, bench, ros):
 
 def main() -> None:
     """Exit 2 for the user's mistake, 1 for a failed check, both without a traceback."""
+    # Threads sleep while they wait for each other: spinning, two of them stall as soon as anything else runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except InputError as error:
