@@ -21,11 +21,11 @@ from torch import Tensor
 
 from genie.columns import CELLS, HEIGHT, compose, invert, transform
 from genie.decoder import EXTENDED, PAD, Invented
+from genie.observation import MOVES_ABOVE_M
 from perception.types import FREE, GRID, GROUND, MOVABLE, NUM_CLASSES
 
 SIDE = GRID.shape[0]
 CELL_COUNT = SIDE * SIDE
-MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
 OBSERVED, MOVED, INVENTED = 0, 1, 2  # where a forecast cell came from
 
 

@@ -25,6 +25,7 @@ SCALARS = slice(18, 26)  # past seen x3, age, half length, half width, at border
 HALF_LENGTH, HALF_WIDTH = 22, 23
 KIND = slice(26, 26 + len(MOVABLE))
 OBJECT_CHANNELS = 26 + len(MOVABLE)
+MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
 GAP_S = 1.2  # a longer gap between frames starts afresh
 
 

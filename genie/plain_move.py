@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.observation import CENTER, MEASURED, ObservedScene
+from genie.observation import CENTER, MEASURED, MOVES_ABOVE_M, ObservedScene
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
 
-MOVES_ABOVE_M = 0.6
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
 _MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 _AXIS = GRID.origin[0] + (np.arange(GRID.shape[0]) + 0.5) * GRID.voxel_size
