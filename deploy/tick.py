@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, SEMANTICS, STATE_IN, STATE_OUT, TRAJECTORY
 from genie.config import ModelConfig
+from genie.evidence import FINE_SIDE, MAX_KEPT, NOTHING_KEPT
 from genie.model import EgoMotion, GenieDrive, Plan, TrackedOccupancy
 from genie.objects import MAX_OBJECTS
 from genie.observation import OBJECT_CHANNELS, ObservedScene
@@ -27,10 +28,13 @@ class Tick(nn.Module):
         observed = ObservedScene(*tensors[: len(ObservedScene._fields)])  # type: ignore[arg-type]
         plan, plan_given, *state = tensors[len(ObservedScene._fields) :]
         # uint8 only at the graph's ends: TensorRT computes nothing in it.
-        semantics = observed.semantics.to(torch.int32)  # type: ignore[attr-defined]
+        observed = observed._replace(
+            semantics=observed.semantics.to(torch.int32),  # type: ignore[attr-defined]
+            evidence=observed.evidence.to(torch.int32),  # type: ignore[attr-defined]
+        )
         forecast, state_out = self.model.step(
-            TrackedOccupancy(semantics, *observed[1:4]),  # type: ignore[arg-type]
-            EgoMotion(*observed[4:]),  # type: ignore[arg-type]
+            TrackedOccupancy(*observed[:7]),  # type: ignore[arg-type]
+            EgoMotion(*observed[7:]),  # type: ignore[arg-type]
             unflatten_state(state, self.model.config.layers),
             Plan(plan, plan_given),
         )
@@ -47,6 +51,9 @@ def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
         "object_id": torch.zeros(cells, dtype=torch.int32),
         "uncovered": torch.arange(cells[0] * cells[1], dtype=torch.int32).reshape(cells),
         "objects": torch.zeros(MAX_OBJECTS, OBJECT_CHANNELS),
+        "evidence_row": torch.full((FINE_SIDE, FINE_SIDE), NOTHING_KEPT, dtype=torch.int32),
+        "evidence": torch.full((MAX_KEPT, GRID.shape[2]), FREE, dtype=torch.uint8),
+        "fine_from_ego": torch.zeros(3),
         "ego_motion": torch.zeros(3),
         "ego_velocity": torch.zeros(3),
         "continues": torch.zeros(1),

@@ -1,14 +1,15 @@
 """The forecast is moved, not generated: one gather per horizon from the present observation.
 
-Every future cell looks up one row of 16 voxels in a table of four parts:
+Every future cell looks up one row of 16 voxels in a table of five parts:
     observed   the present observation, as it is
+    kept       static columns of earlier observations that were nearer to where they are needed (genie/evidence.py)
     ground     what lies flat where nothing movable covers it, copied from the nearest such cell
     movers     movable voxels over that ground
     invented   columns outside the observation, decoded once
 Which row, follows from the future ego pose (static content) or from an object's rigid motion (movers).
 
 Shapes: H horizons, K objects, R invented columns; 40000 = 200 x 200 cells, x major.
-`genie/warp.py` holds the plain numpy twin.
+`genie/plain_move.py` is the plain numpy twin.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ from torch import Tensor
 
 from genie.columns import CELLS, HEIGHT, compose, invert, transform
 from genie.decoder import EXTENDED, PAD, Invented
+from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT, NOTHING_KEPT
 from genie.observation import MOVES_ABOVE_M
 from perception.types import FREE, GRID, GROUND, MOVABLE, NUM_CLASSES
 
 SIDE = GRID.shape[0]
 CELL_COUNT = SIDE * SIDE
+# Where the parts of the row table begin; the observed rows are first.
+GROUND_ROWS = CELL_COUNT + MAX_KEPT
+MOVER_ROWS = GROUND_ROWS + CELL_COUNT
+INVENTED_ROWS = MOVER_ROWS + CELL_COUNT
 OBSERVED, MOVED, INVENTED = 0, 1, 2  # where a forecast cell came from
 
 
@@ -35,6 +41,14 @@ class Moved(NamedTuple):
 
     semantics: Tensor
     origin: Tensor
+
+
+class KeptColumns(NamedTuple):
+    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 16], fine_from_ego float32 [3]."""
+
+    row: Tensor
+    columns: Tensor
+    fine_from_ego: Tensor
 
 
 class Cells(NamedTuple):
@@ -69,11 +83,13 @@ def bare_ground(semantics: Int[Tensor, "X Y Z"], uncovered: Int[Tensor, "X Y"]) 
     return torch.where(_is(observed, GROUND), observed, FREE)[uncovered.reshape(-1).long()]
 
 
-def row_table(semantics: Int[Tensor, "X Y Z"], bare: Int[Tensor, "40000 16"], invented: Invented) -> Tensor:
-    """The four parts, int32 [3 * 40000 + R * 16, 16]."""
+def row_table(
+    semantics: Int[Tensor, "X Y Z"], kept: Int[Tensor, "M 16"], bare: Int[Tensor, "40000 16"], invented: Invented
+) -> Tensor:
+    """The five parts, int32 [INVENTED_ROWS + R * 16, 16]."""
     observed = semantics.reshape(CELL_COUNT, HEIGHT).to(torch.int32)
     movers = torch.where(_is(observed, MOVABLE), observed, bare)
-    return torch.cat([observed, bare, movers, invented.classes.to(torch.int32)])
+    return torch.cat([observed, kept, bare, movers, invented.classes.to(torch.int32)])
 
 
 def _is(classes: Tensor, ids: tuple[int, ...]) -> Tensor:
@@ -84,12 +100,15 @@ def background_rows(
     trajectory: Float[Tensor, "H 3"],
     covered: Tensor,
     slot: Tensor,
+    kept: KeptColumns,
+    has_movable: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Row of each future cell if nothing moved into it, and whether it lies outside the observation, [H, 40000] each.
 
     Args:
         covered: bool [40000], a mover stands there now and will have left.
         slot: int64 [EXTENDED * EXTENDED], rows of invented columns or -1.
+        has_movable: bool [GROUND_ROWS], of the observed and the kept rows.
     """
     source = transform(trajectory.unsqueeze(1), cell_centers(trajectory.device).unsqueeze(0))
     cells = cells_at(source)
@@ -98,11 +117,30 @@ def background_rows(
     column = torch.div(extended, CELLS, rounding_mode="floor")
     within = extended - column * CELLS
     found = slot[(column[..., 0] * EXTENDED + column[..., 1]).long()]
-    invented_row = 3 * CELL_COUNT + found * CELLS * CELLS + (within[..., 0] * CELLS + within[..., 1]).long()
-    ground_row = cells.rows + CELL_COUNT
+    invented_row = INVENTED_ROWS + found * CELLS * CELLS + (within[..., 0] * CELLS + within[..., 1]).long()
+    ground_row = cells.rows + GROUND_ROWS
     outside_row = torch.where(found >= 0, invented_row, ground_row)
-    inside_row = torch.where(covered[cells.rows], ground_row, cells.rows)
+    static_row = kept_rows(trajectory, cells.rows, kept)
+    trail = beside_mover(covered)[cells.rows] & has_movable[static_row]
+    inside_row = torch.where(covered[cells.rows], ground_row, torch.where(trail, cells.rows, static_row))
     return torch.where(cells.inside, inside_row, outside_row), ~cells.inside
+
+
+def kept_rows(
+    trajectory: Float[Tensor, "H 3"], observed_row: Int[Tensor, "H 40000"], kept: KeptColumns
+) -> Int[Tensor, "H 40000"]:
+    """Row of the observation nearest to each future cell, the present one's where nothing nearer was kept."""
+    fine_from_future = compose(kept.fine_from_ego.unsqueeze(0), trajectory)
+    place = transform(fine_from_future.unsqueeze(1), cell_centers(trajectory.device).unsqueeze(0))
+    fine = torch.clamp(torch.floor(place / FINE_M).to(torch.int32), 0, FINE_SIDE - 1)
+    row = kept.row.reshape(-1)[(fine[..., 0] * FINE_SIDE + fine[..., 1]).long()].long()
+    return torch.where(row == NOTHING_KEPT, observed_row, row)
+
+
+def beside_mover(covered: Tensor) -> Tensor:
+    """Cells within one cell of a mover, bool [40000]: something movable that was kept there may be its trail."""
+    canvas = covered.to(torch.float32).reshape(1, 1, SIDE, SIDE)
+    return torch.nn.functional.max_pool2d(canvas, 3, stride=1, padding=1).reshape(-1) > 0
 
 
 def mover_rows(
@@ -142,7 +180,7 @@ def mover_rows(
         fits = (who > 0) & source.inside & (object_id[source.rows] == who)
         row = torch.where(fits, source.rows, row)
         covered = covered | fits
-    return row + 2 * CELL_COUNT, covered
+    return row + MOVER_ROWS, covered
 
 
 def _rigid(displacement: Tensor, center: Tensor) -> Tensor:
@@ -161,15 +199,17 @@ def move(
     displacement: Float[Tensor, "H K 3"],
     trajectory: Float[Tensor, "H 3"],
     invented: Invented,
+    kept: KeptColumns,
 ) -> Moved:
     """The six future scenes."""
     owner = object_id.reshape(-1).long()
     last = displacement[-1, :, :2]
     moves = torch.nn.functional.pad((last * last).sum(-1), (1, 0)) > MOVES_ABOVE_M**2
-    background, outside = background_rows(trajectory, moves[owner], invented.slot)
+    table = row_table(semantics, kept.columns, bare, invented)
+    has_movable = _is(table[:GROUND_ROWS], MOVABLE).any(dim=-1)
+    background, outside = background_rows(trajectory, moves[owner], invented.slot, kept, has_movable)
     mover, covered = mover_rows(trajectory, displacement, objects_center, owner, moves)
     row = torch.where(covered, mover, background)
-    table = row_table(semantics, bare, invented)
     origin = torch.where(covered, MOVED, torch.where(outside, INVENTED, OBSERVED))
     horizons = trajectory.shape[0]
     return Moved(table[row].reshape(horizons, *GRID.shape), origin.reshape(horizons, SIDE, SIDE))

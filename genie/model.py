@@ -34,7 +34,7 @@ from genie.columns import (
 )
 from genie.config import ModelConfig
 from genie.decoder import EXTENDED, PAD, Invented, Invention, border_ground, choose_columns
-from genie.forecast import Moved, bare_ground, move
+from genie.forecast import KeptColumns, Moved, bare_ground, move
 from genie.motion import MotionHead, TrajectoryHead
 from genie.observation import CENTER
 from genie.state import StreamState
@@ -49,6 +49,9 @@ class TrackedOccupancy(NamedTuple):
     object_id: Int[Tensor, "X Y"]
     uncovered: Int[Tensor, "X Y"]
     objects: Float[Tensor, "K F"]
+    evidence_row: Int[Tensor, "F F"]
+    evidence: Int[Tensor, "M Z"]
+    fine_from_ego: Float[Tensor, 3]
 
 
 class EgoMotion(NamedTuple):
@@ -99,19 +102,20 @@ class GenieDrive(nn.Module):
         self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState, plan: Plan
     ) -> tuple[Forecast, StreamState]:
         """One tick: the newest observation in, the next three seconds out."""
-        batch = TrackedOccupancy(*(x.unsqueeze(0) for x in occupancy))
+        objects = occupancy.objects.unsqueeze(0)
         velocity = ego_motion.velocity.unsqueeze(0)
-        window = whole_grid(device=occupancy.objects.device)
-        encoded = self.tokenizer(batch.semantics, batch.object_id, batch.objects)
+        window = whole_grid(device=objects.device)
+        encoded = self._encode(occupancy)
         now_from_past = compose(ego_motion.now_from_previous.unsqueeze(0), state.now_from_past)
         filled = state.filled * ego_motion.continues
         history = self._warp_history(state, now_from_past, filled, window)
         tokens = self.attend(encoded, *history)
-        motion = self.motion(batch.objects, velocity, tokens, window)
+        motion = self.motion(objects, velocity, tokens, window)
         expected = self.trajectory(tokens, velocity)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
         bare = bare_ground(occupancy.semantics, occupancy.uncovered)
         invented = self._invent(bare, tokens, trajectory)
+        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
         moved = move(
             occupancy.semantics,
             occupancy.object_id,
@@ -120,17 +124,21 @@ class GenieDrive(nn.Module):
             motion.displacement[0],
             trajectory,
             invented,
+            kept,
         )
         forecast = Forecast(moved.semantics, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
         return forecast, self._advance(state, encoded, now_from_past, filled)
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
         """The state after a tick, without its forecast: enough to enter a stream anywhere."""
-        encoded = self.tokenizer(
-            *(x.unsqueeze(0) for x in (occupancy.semantics, occupancy.object_id, occupancy.objects))
-        )
+        encoded = self._encode(occupancy)
         now_from_past = compose(ego_motion.now_from_previous.unsqueeze(0), state.now_from_past)
         return self._advance(state, encoded, now_from_past, state.filled * ego_motion.continues)
+
+    def _encode(self, occupancy: TrackedOccupancy) -> Float[Tensor, "1 N d"]:
+        seen = (occupancy.semantics, occupancy.object_id, occupancy.objects)
+        tokens: Tensor = self.tokenizer(*(x.unsqueeze(0) for x in seen))
+        return tokens
 
     def attend(
         self,

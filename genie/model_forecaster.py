@@ -19,7 +19,7 @@ from genie.state import empty_state
 from genie.training.checkpoint import load_model
 from perception.types import FREE, HORIZONS_S, SensorFrame
 
-ABLATIONS = ("motion", "correction", "invention", "fill")
+ABLATIONS = ("motion", "correction", "invention", "fill", "evidence")
 
 
 class ModelForecaster:
@@ -29,12 +29,14 @@ class ModelForecaster:
     running every frame (a test compares), at a fraction of the time.
     """
 
-    def __init__(self, model: GenieDrive, name: str, *, show_fill: bool = True) -> None:
-        self.model, self.name, self.show_fill = model, name, show_fill
+    def __init__(self, model: GenieDrive, name: str, *, show_fill: bool = True, keep_evidence: bool = True) -> None:
+        """Without show_fill, cells outside the observation stay free; without keep_evidence, every static voxel comes
+        from the present frame."""
+        self.model, self.name, self.show_fill, self.keep_evidence = model, name, show_fill, keep_evidence
         self.reset()
 
     def reset(self) -> None:
-        self._observer = start_observer()
+        self._observer = start_observer(keep_evidence=self.keep_evidence)
         self._recent: deque[ObservedScene] = deque(maxlen=self.model.config.history + 1)
 
     def observe(self, frame: SensorFrame) -> None:
@@ -71,6 +73,9 @@ def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
         torch.from_numpy(scene.object_id),
         torch.from_numpy(scene.uncovered),
         torch.from_numpy(scene.objects),
+        torch.tensor(scene.evidence_row),
+        torch.from_numpy(scene.evidence).to(torch.int32),
+        torch.from_numpy(scene.fine_from_ego),
     )
     ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues)))
     return occupancy, ego
@@ -114,4 +119,6 @@ def load_forecaster(path: Path, parts: tuple[str, ...] = ()) -> Forecaster:
     check_ablations(parts)
     model, _ = load_model(path)
     name = path.parent.name if path.is_file() else path.name
-    return ModelForecaster(zero_parts(model, parts), name, show_fill="fill" not in parts)
+    return ModelForecaster(
+        zero_parts(model, parts), name, show_fill="fill" not in parts, keep_evidence="evidence" not in parts
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import inverse, planar
+from genie.evidence import NO_EVIDENCE, Evidence, FusedEvidence, fuse, start_evidence
 from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
 from perception.types import MOVABLE, SensorFrame
@@ -36,6 +37,7 @@ class ObservedScene(NamedTuple):
     object_id:    int32 [200, 200], 0 or 1 + row in `objects`.
     uncovered:    int32 [200, 200], flat index of the nearest cell that no object covers.
     objects:      float32 [K, OBJECT_CHANNELS], zero rows where there is no object.
+    evidence_row, evidence, fine_from_ego: static columns kept from the past, as genie.evidence.FusedEvidence has them.
     ego_motion:   float32 [3], x (m), y (m), yaw (rad) of the previous ego frame in the present one; zeros at a start.
     ego_velocity: float32 [3], the same as rates of the ego itself: forward, left (m/s), yaw rate (rad/s).
     continues:    float32 [1], 1 where there is a previous frame, 0 at a start.
@@ -45,6 +47,9 @@ class ObservedScene(NamedTuple):
     object_id: NDArray[np.int32]
     uncovered: NDArray[np.int32]
     objects: NDArray[np.float32]
+    evidence_row: NDArray[np.int32]
+    evidence: NDArray[np.uint8]
+    fine_from_ego: NDArray[np.float32]
     ego_motion: NDArray[np.float32]
     ego_velocity: NDArray[np.float32]
     continues: NDArray[np.float32]
@@ -52,15 +57,17 @@ class ObservedScene(NamedTuple):
 
 @dataclass(frozen=True)
 class ObserverState:
-    """What preprocessing carries from frame to frame."""
+    """What preprocessing carries from frame to frame. evidence: None where none is kept."""
 
     tracks: Tracks
+    evidence: Evidence | None
     world_from_ego: NDArray[np.float64] | None
     stamp_us: int
 
 
-def start_observer() -> ObserverState:
-    return ObserverState(start_tracks(), None, 0)
+def start_observer(*, keep_evidence: bool = True) -> ObserverState:
+    """Before the first frame. Training, which forecasts no static voxels, keeps no evidence."""
+    return ObserverState(start_tracks(), start_evidence() if keep_evidence else None, None, 0)
 
 
 def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, ObserverState]:
@@ -75,20 +82,30 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         raise ValueError("observe() needs a frame with occupancy")
     dt = (frame.stamp_us - state.stamp_us) * 1e-6
     if state.world_from_ego is None or not 0.0 < dt <= GAP_S:
-        state = start_observer()
+        state = start_observer(keep_evidence=state.evidence is not None)
     components = find_components(frame.occupancy.semantics)
     tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
     motion, velocity, continues = _ego(state, frame, dt)
+    fused, evidence = _fuse(state, frame, dt)
     scene = ObservedScene(
         semantics=frame.occupancy.semantics,
         object_id=components.object_id,
         uncovered=nearest_uncovered(components.object_id),
         objects=object_features(components, tracks, frame.world_from_ego),
+        evidence_row=fused.row,
+        evidence=fused.columns,
+        fine_from_ego=fused.fine_from_ego,
         ego_motion=motion,
         ego_velocity=velocity,
         continues=continues,
     )
-    return scene, ObserverState(tracks, frame.world_from_ego, frame.stamp_us)
+    return scene, ObserverState(tracks, evidence, frame.world_from_ego, frame.stamp_us)
+
+
+def _fuse(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[FusedEvidence, Evidence | None]:
+    if state.evidence is None or frame.occupancy is None:
+        return NO_EVIDENCE, None
+    return fuse(state.evidence, frame.occupancy.semantics, frame.world_from_ego, dt if state.stamp_us else 0.0)
 
 
 def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[np.float32], ...]:

@@ -5,9 +5,11 @@ It is what the tracker baseline shows and what the fast path is tested against.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from genie.evidence import FINE_M, FINE_SIDE, NOTHING_KEPT
 from genie.observation import CENTER, MEASURED, MOVES_ABOVE_M, ObservedScene
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
 
@@ -25,7 +27,12 @@ def measured_displacement(scene: ObservedScene) -> NDArray[np.float64]:
 
 
 def plain_move(
-    scene: ObservedScene, displacement: NDArray[np.float64], trajectory: NDArray[np.float64], *, fill: bool = True
+    scene: ObservedScene,
+    displacement: NDArray[np.float64],
+    trajectory: NDArray[np.float64],
+    *,
+    fill: bool = True,
+    fused: bool = True,
 ) -> NDArray[np.uint8]:
     """Future scenes uint8 [H, 200, 200, 16].
 
@@ -33,11 +40,13 @@ def plain_move(
         displacement: [H, K, 3], shift (m) and turn (rad) about the centroid, in the present ego frame.
         trajectory: [H, 3], future ego poses in the present ego frame.
         fill: continue the nearest ground where nothing was seen, else leave it free.
+        fused: look static voxels up in the evidence kept from the past, where it is nearer than the present.
     """
     moves = np.append(False, np.linalg.norm(displacement[-1, :, :2], axis=-1) > MOVES_ABOVE_M)
     bare = np.where(_GROUND[scene.semantics], scene.semantics, FREE).reshape(-1, GRID.shape[2])
     bare = bare[scene.uncovered.ravel()].reshape(GRID.shape)
     remaining = np.where(moves[scene.object_id][..., None], bare, scene.semantics)
+    beside = cv2.dilate(moves[scene.object_id].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     over_ground = np.where(_MOVABLE[scene.semantics], scene.semantics, bare)
     reach = _reach(scene)
     out = np.empty((len(trajectory), *GRID.shape), np.uint8)
@@ -46,6 +55,11 @@ def plain_move(
         there_y = np.sin(yaw) * _X + np.cos(yaw) * _Y + y
         i, j, inside = _cells(there_x, there_y)
         out[h] = remaining[i, j]
+        if fused:
+            kept, columns = _kept(scene, there_x, there_y)
+            trail = beside[i, j] & _MOVABLE[columns].any(-1)
+            use = kept & inside & ~trail
+            out[h][use] = columns[use]
         out[h][~inside] = bare[i, j][~inside] if fill else FREE
         for k in np.flatnonzero(moves[1:]):
             dx, dy, turn = displacement[h, k]
@@ -68,6 +82,18 @@ def _cells(
     last = GRID.shape[0] - 1
     inside = (i >= 0) & (i <= last) & (j >= 0) & (j <= last)
     return i.clip(0, last), j.clip(0, last), inside
+
+
+def _kept(
+    scene: ObservedScene, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Whether something nearer than the present was kept for each point of the ego frame, and that column."""
+    tx, ty, yaw = scene.fine_from_ego.astype(np.float64)
+    i = np.floor((np.cos(yaw) * x - np.sin(yaw) * y + tx) / FINE_M).astype(np.int64).clip(0, FINE_SIDE - 1)
+    j = np.floor((np.sin(yaw) * x + np.cos(yaw) * y + ty) / FINE_M).astype(np.int64).clip(0, FINE_SIDE - 1)
+    row = scene.evidence_row[i, j]
+    table = np.concatenate([scene.semantics.reshape(-1, GRID.shape[2]), scene.evidence])
+    return row != NOTHING_KEPT, table[row]
 
 
 def _reach(scene: ObservedScene) -> NDArray[np.float64]:

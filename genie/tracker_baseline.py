@@ -15,13 +15,14 @@ from perception.types import HORIZONS_S, SensorFrame
 class TrackerForecaster:
     """Connected components tracked over a second, moved rigidly; newly seen cells get the nearest ground."""
 
-    name = "tracker"
-
-    def __init__(self) -> None:
+    def __init__(self, *, fused: bool = False) -> None:
+        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone."""
+        self.name = "tracker-fused" if fused else "tracker"
+        self._fused = fused
         self.reset()
 
     def reset(self) -> None:
-        self._observer = start_observer()
+        self._observer = start_observer(keep_evidence=self._fused)
         self._scene: ObservedScene | None = None
 
     def observe(self, frame: SensorFrame) -> None:
@@ -33,7 +34,8 @@ class TrackerForecaster:
         if ego_from_future is None:
             ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
         trajectory = planar(ego_from_future)
-        return ForecastResult(plain_move(self._scene, measured_displacement(self._scene), trajectory), ego_from_future)
+        semantics = plain_move(self._scene, measured_displacement(self._scene), trajectory, fused=self._fused)
+        return ForecastResult(semantics, ego_from_future)
 
 
 def constant_rate_trajectory(ego_velocity: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -34,8 +34,8 @@ ENTRANTS = (
     EGO_WARP,
     TRACKER,
     MODEL,
-    Entrant("model-no-correction-no-invention", "- no correction, invention", ("correction", "invention")),
-    Entrant("model-no-motion-no-fill", "- no motion, no fill", ("motion", "fill")),
+    Entrant("model-nothing-learned", "- nothing learned", ("correction", "invention")),
+    Entrant("model-no-motion-fill-evidence", "- no motion, fill, evidence", ("motion", "fill", "evidence")),
 )
 
 

@@ -44,7 +44,7 @@ def evaluate(
     ] = "present",
     ablate: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Zero learned parts of a checkpoint: motion, correction, invention, fill."),
+        typer.Option(help="Leave parts of a checkpoint out: motion, correction, invention, fill, evidence."),
     ] = None,
     json_file: Annotated[
         Optional[Path],  # noqa: UP045

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from calib.errors import InputError
 from genie.forecaster import Forecaster
 
-BASELINES = ("copy", "ego-warp", "tracker", "constant-velocity")
+BASELINES = ("copy", "ego-warp", "tracker", "tracker-fused", "constant-velocity")
 
 
 def make_forecaster(spec: str, parts: tuple[str, ...] = ()) -> Forecaster:
@@ -31,10 +32,11 @@ def make_forecaster(spec: str, parts: tuple[str, ...] = ()) -> Forecaster:
     from genie.baselines import ConstantVelocityForecaster, CopyForecaster, EgoWarpForecaster
     from genie.tracker_baseline import TrackerForecaster
 
-    classes: dict[str, type[Forecaster]] = {
+    classes: dict[str, Callable[[], Forecaster]] = {
         "copy": CopyForecaster,
         "ego-warp": EgoWarpForecaster,
         "tracker": TrackerForecaster,
+        "tracker-fused": lambda: TrackerForecaster(fused=True),
         "constant-velocity": ConstantVelocityForecaster,
     }
     return classes[spec]()

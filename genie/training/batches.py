@@ -148,17 +148,16 @@ def _invent_positions(first: NDArray[np.int64], side: int, count: int, rng: np.r
 
 
 def _mirror_scene(scene: ObservedScene) -> ObservedScene:
-    """Left and right exchanged: y -> -y, yaw -> -yaw."""
+    """Left and right exchanged: y -> -y, yaw -> -yaw. Evidence, which training does not read, stays as it is."""
     uncovered = scene.uncovered[:, ::-1]
     x, y = np.divmod(uncovered, GRID.shape[1])
-    return ObservedScene(
-        scene.semantics[:, ::-1],
-        scene.object_id[:, ::-1],
-        (x * GRID.shape[1] + GRID.shape[1] - 1 - y).astype(np.int32),
-        _mirror_objects(scene.objects),
-        scene.ego_motion * _FLIP,
-        scene.ego_velocity * _FLIP,
-        scene.continues,
+    return scene._replace(
+        semantics=scene.semantics[:, ::-1],
+        object_id=scene.object_id[:, ::-1],
+        uncovered=(x * GRID.shape[1] + GRID.shape[1] - 1 - y).astype(np.int32),
+        objects=_mirror_objects(scene.objects),
+        ego_motion=scene.ego_motion * _FLIP,
+        ego_velocity=scene.ego_velocity * _FLIP,
     )
 
 

@@ -53,7 +53,7 @@ def prepare_scene(
     observed: list[ObservedScene] = []
     targets: list[ObjectTargets] = []
     boxes_at = functools.cache(tracks.at)  # streams are regular: a frame's horizons are other frames' stamps
-    state = start_observer()
+    state = start_observer(keep_evidence=False)
     for t in range(frames):
         scene, state = observe(sequence.frame(t), state)
         stamp = int(sequence.timestamp_us[t])

@@ -112,7 +112,7 @@ def test_without_motion_and_fill_it_is_ego_warp(model: GenieDrive, sequence: Seq
     import copy
 
     stripped = zero_parts(copy.deepcopy(model), ("motion",))
-    forecaster = ModelForecaster(stripped, "stripped", show_fill=False)
+    forecaster = ModelForecaster(stripped, "stripped", show_fill=False, keep_evidence=False)
     warp = EgoWarpForecaster()
     for t in range(20, 20 + LENGTH):
         forecaster.observe(sequence.frame(t))
