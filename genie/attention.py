@@ -4,6 +4,9 @@ Shapes: B batch, N present tokens, P past frames, d channels, h heads.
 
 Keys are cached without their position: the position (rotary, in columns of the present ego frame) is applied after the
 warp, so a warped key sits where its column is now. The warp is a nearest-cell gather; a key is never interpolated.
+
+Each head reads within a reach of its own: its logits fall off with the squared distance. What is learned on crops then
+holds on the whole grid, where a softmax without reach would spread over four times as many tokens.
 """
 
 from __future__ import annotations
@@ -15,34 +18,48 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 ROTARY_PERIODS = (6.0, 200.0)  # columns: the shortest and the longest wavelength
+REACH = (4.0, 16.0)  # columns: standard deviations of the first and the last head
+PLACE_CHANNELS = 4  # of each head, three used: with a place, keys are as wide as values, which fast kernels want
+MIDDLE = 24.5  # columns: positions are counted from there, so that their squares stay small
 FAR_BELOW = -1e4  # added to the logits of keys that must not be read; finite in FP16
 
 
 class KeysValues(NamedTuple):
-    """Of one layer: [B, P * N, d] each, without position."""
+    """Of one layer, without position: keys [B, M, `key_width`], values [B, M, d]."""
 
-    keys: Float[Tensor, "B M d"]
+    keys: Float[Tensor, "B M k"]
     values: Float[Tensor, "B M d"]
 
 
-class Rotary(NamedTuple):
-    """Cosines and sines of token positions, [B, N, head_width / 2] each."""
+def key_width(width: int, heads: int) -> int:
+    """Channels of the keys of all heads: each head leaves room for its place."""
+    return width - heads * PLACE_CHANNELS
+
+
+class Places(NamedTuple):
+    """Where tokens are. cos, sin: rotary phases, [B, N, half a key]; xy: [B, N, 2], columns, for the reach."""
 
     cos: Tensor
     sin: Tensor
+    xy: Tensor
 
 
-def rotary(position: Float[Tensor, "B N 2"], head_width: int) -> Rotary:
-    """Rotary phases: half of the pairs turn with x, half with y (position in columns)."""
-    pairs = head_width // 4
+def places(position: Float[Tensor, "B N 2"], head_width: int) -> Places:
+    """Of positions in columns: half of the rotary pairs turn with x, half with y."""
+    pairs = (head_width - PLACE_CHANNELS) // 4
     low, high = ROTARY_PERIODS
     exponent = torch.arange(pairs, device=position.device, dtype=torch.float32) / max(pairs - 1, 1)
     frequency = (2 * torch.pi / low) * (low / high) ** exponent
     phase = (position.unsqueeze(-1) * frequency).flatten(2)  # (B, N, 2 * pairs)
-    return Rotary(phase.cos(), phase.sin())
+    return Places(phase.cos(), phase.sin(), position)
 
 
-def rotate(x: Float[Tensor, "B h N w"], phase: Rotary) -> Float[Tensor, "B h N w"]:
+def join(first: Places, second: Places) -> Places:
+    """One after the other."""
+    return Places(*(torch.cat([a, b], dim=1) for a, b in zip(first, second, strict=True)))
+
+
+def rotate(x: Float[Tensor, "B h N w"], phase: Places) -> Float[Tensor, "B h N w"]:
     first, second = x.chunk(2, dim=-1)
     cos, sin = phase.cos.unsqueeze(1), phase.sin.unsqueeze(1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
@@ -51,11 +68,16 @@ def rotate(x: Float[Tensor, "B h N w"], phase: Rotary) -> Float[Tensor, "B h N w
 class Attention(nn.Module):
     """Multi-head attention from `queries` to `source` tokens and, if given, cached keys and values."""
 
+    reach: Tensor
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
+        near, far = REACH
+        reach = near * (far / near) ** (torch.arange(heads) / max(heads - 1, 1))
+        self.register_buffer("reach", reach.reshape(1, heads, 1, 1), persistent=False)
+        self.query = nn.Linear(width, key_width(width, heads))
+        self.key = nn.Linear(width, key_width(width, heads))
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
@@ -66,18 +88,32 @@ class Attention(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "B Q d"],
-        query_phase: Rotary,
+        query_place: Places,
         read: KeysValues,
-        key_phase: Rotary,
+        key_place: Places,
         readable: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B Q d"]:
-        q = rotate(self._split(self.query(queries)), query_phase)
-        k = rotate(self._split(read.keys), key_phase)
+        q = rotate(self._split(self.query(queries)), query_place)
+        k = rotate(self._split(read.keys), key_place)
+        scale = q.shape[-1] ** -0.5
+        q, k = self._within_reach(q, query_place.xy, k, key_place.xy, scale)
         mask = None
         if readable is not None:
             mask = torch.where(readable, 0.0, FAR_BELOW).to(q.dtype)[:, None, None, :]
-        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), attn_mask=mask)
+        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), attn_mask=mask, scale=scale)
         return self.out(out.transpose(1, 2).flatten(2))
+
+    def _within_reach(
+        self, q: Tensor, query_xy: Tensor, k: Tensor, key_xy: Tensor, scale: float
+    ) -> tuple[Float[Tensor, "B h Q w"], Float[Tensor, "B h M w"]]:
+        """Appends the place channels: their products subtract distance^2 / (2 reach^2) from the logits, but for a
+        constant of each query, which a softmax does not see. No matrix of distances is ever made."""
+        at, to = (query_xy - MIDDLE).unsqueeze(1), (key_xy - MIDDLE).unsqueeze(1)
+        one, nothing = torch.ones_like(at[..., :1]), torch.zeros_like(to[..., :1])
+        towards = torch.cat([at, one, one], dim=-1) / (scale * self.reach**2)
+        place = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), nothing], dim=-1)
+        towards, place = (x.expand(*of.shape[:3], PLACE_CHANNELS) for x, of in ((towards, q), (place, k)))
+        return torch.cat([q, towards], dim=-1), torch.cat([k, place], dim=-1)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -91,7 +127,7 @@ class Layer(nn.Module):
         self.norm_tokens = nn.LayerNorm(width)
         self.norm_history = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.past_key = nn.Linear(width, width)
+        self.past_key = nn.Linear(width, key_width(width, heads))
         self.past_value = nn.Linear(width, width)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
@@ -105,16 +141,15 @@ class Layer(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "B N d"],
-        phase: Rotary,
+        place: Places,
         past: KeysValues,
-        past_phase: Rotary,
+        past_place: Places,
         past_readable: Bool[Tensor, "B M"],
     ) -> Float[Tensor, "B N d"]:
         x = self.norm_tokens(tokens)
         present = self.attention.cache(x)
         read = KeysValues(torch.cat([present.keys, past.keys], dim=1), torch.cat([present.values, past.values], dim=1))
-        key_phase = Rotary(torch.cat([phase.cos, past_phase.cos], dim=1), torch.cat([phase.sin, past_phase.sin], dim=1))
         everything = torch.ones_like(present.keys[..., 0], dtype=torch.bool)
         readable = torch.cat([everything, past_readable], dim=1)
-        tokens = tokens + self.attention(x, phase, read, key_phase, readable)
+        tokens = tokens + self.attention(x, place, read, join(place, past_place), readable)
         return tokens + self.mlp(self.norm_mlp(tokens))

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.attention import Attention, Rotary, rotary
+from genie.attention import Attention, Places, places
 from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT, invert, local_positions, take_rows, transform
 from genie.tokenizer import ColumnTokenizer
-from perception.types import GRID, HORIZONS_S, MOVABLE, NUM_CLASSES
+from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
 EXTENDED = COLUMNS + 2 * PAD
@@ -48,11 +48,13 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
     return torch.topk(score - rank * 2e-5, count, sorted=True).indices
 
 
-def border_ground(bare: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], side: int) -> Int[Tensor, "B R 16 16"]:
-    """Ground of columns outside a window of `side` columns: its border cells, continued outwards.
+def continue_border(
+    standing: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], side: int
+) -> Int[Tensor, "B R 16 16"]:
+    """Columns outside a window of `side` columns, if its border cells went on outwards.
 
     Args:
-        bare: class ids of the window's cells (M = (4 * side) ** 2), nothing but ground in them.
+        standing: class ids of the window's cells (M = (4 * side) ** 2), nothing movable in them.
         position: column coordinates relative to the window's corner.
     """
     cells = side * CELLS
@@ -60,13 +62,21 @@ def border_ground(bare: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], s
     x = position[..., 0].unsqueeze(-1) * CELLS + torch.div(within, CELLS, rounding_mode="floor")
     y = position[..., 1].unsqueeze(-1) * CELLS + within % CELLS
     nearest = x.clamp(0, cells - 1) * cells + y.clamp(0, cells - 1)
-    return take_rows(bare, nearest.flatten(1)).unflatten(1, (-1, CELLS * CELLS))
+    return take_rows(standing, nearest.flatten(1)).unflatten(1, (-1, CELLS * CELLS))
+
+
+def one_hot(classes: Int[Tensor, "B R 16 16"], of: Int[Tensor, " S"]) -> Float[Tensor, "B R 256 S"]:
+    return torch.eq(classes.flatten(2).unsqueeze(-1), of).to(torch.float32)
 
 
 class Invention(nn.Module):
-    """Each invented column asks the tokens, starting from the nearest border column and the ground copied there."""
+    """Each invented column asks the tokens, starting from the nearest border column and the ground copied there.
+
+    What stands there goes on as far as it is trusted to: a trust per column and class, learned from nothing.
+    """
 
     static: Tensor
+    ground: Tensor
 
     def __init__(self, width: int, heads: int, decoder_width: int) -> None:
         super().__init__()
@@ -78,35 +88,43 @@ class Invention(nn.Module):
         self.norm_hidden = nn.LayerNorm(width)
         self.hidden = nn.Sequential(nn.Linear(width, decoder_width), nn.GELU())
         self.logits = nn.Linear(decoder_width, CELLS * CELLS * HEIGHT * len(STATIC))
-        nn.init.zeros_(self.logits.weight)
-        nn.init.zeros_(self.logits.bias)
+        self.trust = nn.Linear(decoder_width, len(STATIC))
+        for layer in (self.logits, self.trust):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.register_buffer("static", torch.tensor(STATIC), persistent=False)
+        self.register_buffer("ground", torch.tensor([c in GROUND for c in range(NUM_CLASSES)]), persistent=False)
 
     def forward(
         self,
         tokens: Float[Tensor, "B N d"],
-        phase: Rotary,
+        place: Places,
         side: int,
         position: Float[Tensor, "B R 2"],
-        ground: Int[Tensor, "B R 16 16"],
+        border: Int[Tensor, "B R 16 16"],
         tokenizer: ColumnTokenizer,
     ) -> Float[Tensor, "B R 256 S"]:
         """Logits over the static classes.
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
-            ground: class ids copied from the nearest observed ground: the prior, and what is left without learning.
+            border: class ids that `continue_border` gives. The ground in it is the prior, and what is left without
+                learning.
         """
-        border = torch.clamp(position, 0, side - 1)
-        nearest = take_rows(tokens, (border[..., 0] * side + border[..., 1]).long())
-        away = (position - border) / COLUMNS
-        query = nearest + tokenizer.voxels(ground) + self.offset(torch.cat([away, away.abs()], dim=-1))
+        ground = torch.where(self.ground[border.long()], border, FREE)
+        edge = torch.clamp(position, 0, side - 1)
+        nearest = take_rows(tokens, (edge[..., 0] * side + edge[..., 1]).long())
+        away = (position - edge) / COLUMNS
+        query = nearest + tokenizer.voxels(border) + self.offset(torch.cat([away, away.abs()], dim=-1))
         width = tokens.shape[-1] // self.heads
         read = self.attention.cache(self.norm_tokens(tokens))
-        query = query + self.attention(self.norm_query(query), rotary(position, width), read, phase)
-        residual = self.logits(self.hidden(self.norm_hidden(query)))
-        prior = torch.eq(ground.flatten(2).unsqueeze(-1), self.static).to(residual.dtype) * PRIOR_LOGIT
-        return residual.unflatten(-1, (-1, len(STATIC))) + prior
+        # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
+        query_place = places(position, width)._replace(xy=edge)
+        query = query + self.attention(self.norm_query(query), query_place, read, place)
+        hidden = self.hidden(self.norm_hidden(query))
+        residual = self.logits(hidden).unflatten(-1, (-1, len(STATIC)))
+        goes_on = one_hot(border, self.static) * self.trust(hidden).unsqueeze(-2)
+        return residual + goes_on + one_hot(ground, self.static) * PRIOR_LOGIT
 
     def classes(self, logits: Float[Tensor, "R 256 S"]) -> Int[Tensor, "R 256"]:
         return self.static[logits.argmax(dim=-1)]

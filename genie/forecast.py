@@ -83,6 +83,12 @@ def bare_ground(semantics: Int[Tensor, "X Y Z"], uncovered: Int[Tensor, "X Y"]) 
     return torch.where(_is(observed, GROUND), observed, FREE)[uncovered.reshape(-1).long()]
 
 
+def without_movable(semantics: Int[Tensor, "X Y Z"], bare: Int[Tensor, "40000 16"]) -> Int[Tensor, "40000 16"]:
+    """What stands: each column as observed, but bare ground where something movable is in it."""
+    observed = semantics.reshape(CELL_COUNT, HEIGHT).to(torch.int32)
+    return torch.where(_is(observed, MOVABLE).any(dim=-1, keepdim=True), bare, observed)
+
+
 def row_table(
     semantics: Int[Tensor, "X Y Z"], kept: Int[Tensor, "M 16"], bare: Int[Tensor, "40000 16"], invented: Invented
 ) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.attention import KeysValues, Layer, Rotary, rotary
+from genie.attention import KeysValues, Layer, Places, places
 from genie.columns import (
     CELLS,
     COLUMNS,
@@ -33,8 +33,8 @@ from genie.columns import (
     whole_grid,
 )
 from genie.config import ModelConfig
-from genie.decoder import EXTENDED, PAD, Invented, Invention, border_ground, choose_columns
-from genie.forecast import KeptColumns, Moved, bare_ground, move
+from genie.decoder import EXTENDED, PAD, Invented, Invention, choose_columns, continue_border
+from genie.forecast import KeptColumns, Moved, bare_ground, move, without_movable
 from genie.motion import MotionHead, TrajectoryHead
 from genie.observation import CENTER
 from genie.state import StreamState
@@ -114,7 +114,7 @@ class GenieDrive(nn.Module):
         expected = self.trajectory(tokens, velocity)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
         bare = bare_ground(occupancy.semantics, occupancy.uncovered)
-        invented = self._invent(bare, tokens, trajectory)
+        invented = self._invent(without_movable(occupancy.semantics, bare), tokens, trajectory)
         kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
         moved = move(
             occupancy.semantics,
@@ -148,11 +148,10 @@ class GenieDrive(nn.Module):
     ) -> Float[Tensor, "B N d"]:
         """All layers: present tokens read each other and the warped history ([B, P * N, d] a layer)."""
         side = int(tokens.shape[1] ** 0.5)
-        phase = self.phase(side, tokens)
-        frames = self.config.history
-        past_phase = Rotary(phase.cos.repeat(1, frames, 1), phase.sin.repeat(1, frames, 1))
+        place = self.places(side, tokens)
+        past_place = Places(*(x.repeat(1, self.config.history, 1) for x in place))
         for layer, read in zip(self.stack, past, strict=True):
-            tokens = layer(tokens, phase, read, past_phase, past_readable)
+            tokens = layer(tokens, place, read, past_place, past_readable)
         out: Tensor = self.norm(tokens)
         return out
 
@@ -160,10 +159,10 @@ class GenieDrive(nn.Module):
     def stack(self) -> list[Layer]:
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
-    def phase(self, side: int, tokens: Tensor) -> Rotary:
-        """Rotary phases of a window's columns."""
+    def places(self, side: int, tokens: Tensor) -> Places:
+        """Of a window's columns."""
         position = local_positions(side, tokens.device).unsqueeze(0)
-        return rotary(position, self.config.width // self.config.heads)
+        return places(position, self.config.width // self.config.heads)
 
     def _warp_history(
         self, state: StreamState, now_from_past: Tensor, filled: Tensor, window: Window
@@ -182,13 +181,13 @@ class GenieDrive(nn.Module):
         ]
         return past, readable.reshape(1, -1)
 
-    def _invent(self, bare: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
+    def _invent(self, standing: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
         chosen = choose_columns(trajectory, self.config.invented)
         column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="floor"), chosen % EXTENDED], dim=-1) - PAD
         position = column.unsqueeze(0)
-        ground = border_ground(bare.unsqueeze(0), position, COLUMNS)
+        border = continue_border(standing.unsqueeze(0), position, COLUMNS)
         logits = self.invention(
-            tokens, self.phase(COLUMNS, tokens), COLUMNS, position.to(tokens.dtype), ground, self.tokenizer
+            tokens, self.places(COLUMNS, tokens), COLUMNS, position.to(tokens.dtype), border, self.tokenizer
         )
         slots = torch.arange(self.config.invented, device=chosen.device)
         slot = torch.full((EXTENDED * EXTENDED,), -1, device=chosen.device).index_put((chosen,), slots)

@@ -74,7 +74,7 @@ def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
         torch.from_numpy(scene.uncovered),
         torch.from_numpy(scene.objects),
         torch.tensor(scene.evidence_row),
-        torch.from_numpy(scene.evidence).to(torch.int32),
+        torch.tensor(scene.evidence, dtype=torch.int32),
         torch.from_numpy(scene.fine_from_ego),
     )
     ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues)))
@@ -104,8 +104,9 @@ def zero_parts(model: GenieDrive, parts: tuple[str, ...]) -> GenieDrive:
         if "motion" in parts:
             model.motion.measured_scale.zero_()
         if "invention" in parts:
-            model.invention.logits.weight.zero_()
-            model.invention.logits.bias.zero_()
+            for layer in (model.invention.logits, model.invention.trust):
+                layer.weight.zero_()
+                layer.bias.zero_()
     return model
 
 

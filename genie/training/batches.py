@@ -16,12 +16,13 @@ from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.config import TrainConfig
 from genie.observation import AXIS, CENTER, HEADING, VECTORS, ObservedScene
 from genie.training.targets import TrainingScene
-from perception.types import FREE, GRID, GROUND
+from perception.types import FREE, GRID, GROUND, MOVABLE
 
 # What streams made from annotated boxes and a road mask do not have.
 _ONLY_OCC3D = np.arange(FREE + 1, dtype=np.uint8)
 _ONLY_OCC3D[12:FREE] = FREE
 _FLIP = np.array([1.0, -1.0, -1.0], np.float32)  # x, y, yaw of a mirrored world
+_MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
 
 
@@ -31,8 +32,8 @@ class Batch(NamedTuple):
     semantics uint8 [B, P+1, 4C, 4C, 16]; object_id int32 [B, P+1, 4C, 4C]; objects float32 [B, P+1, K, F];
     first int64 [B, P+1, 2], corner column of each crop; past_from_now float32 [B, P, 3];
     ego_velocity float32 [B, 3];
-    bare uint8 [B, 16 C C, 16], ground of the present crop; invent int64 [B, R, 2], columns relative to the corner;
-    invent_truth uint8 [B, R, 256]; displacement float32 [B, H, K, 3], known bool [B, H, K];
+    standing uint8 [B, 16 C C, 16], the present crop without what is movable; invent int64 [B, R, 2], columns relative
+    to the corner; invent_truth uint8 [B, R, 256]; displacement float32 [B, H, K, 3], known bool [B, H, K];
     trajectory float32 [B, H, 3] with NaN where unknown.
     more_*: objects of M other frames, without their surroundings: they cost next to nothing.
     """
@@ -43,7 +44,7 @@ class Batch(NamedTuple):
     first: Tensor
     past_from_now: Tensor
     ego_velocity: Tensor
-    bare: Tensor
+    standing: Tensor
     invent: Tensor
     invent_truth: Tensor
     displacement: Tensor
@@ -101,9 +102,11 @@ def _sample(
     invent = _invent_positions(first, side, config.invented_per_crop, rng)
     truth = _columns_at(now.semantics, invent + first)
     bare = np.where(_GROUND[now.semantics], now.semantics, FREE).reshape(-1, HEIGHT)[now.uncovered.reshape(-1)]
-    bare = bare.reshape(GRID.shape)[_cells(first[0], side), _cells(first[1], side)].reshape(-1, HEIGHT)
+    movable = _MOVABLE[now.semantics].any(-1, keepdims=True)
+    standing = np.where(movable, bare.reshape(GRID.shape), now.semantics)
+    standing = standing[_cells(first[0], side), _cells(first[1], side)].reshape(-1, HEIGHT)
     if mini:
-        semantics, truth, bare = _ONLY_OCC3D[semantics], _ONLY_OCC3D[truth], _ONLY_OCC3D[bare]
+        semantics, truth, standing = _ONLY_OCC3D[semantics], _ONLY_OCC3D[truth], _ONLY_OCC3D[standing]
     flip = _FLIP if mirrored else np.ones(3, np.float32)
     return (
         semantics,
@@ -112,7 +115,7 @@ def _sample(
         np.stack(corners).astype(np.int64),
         np.asarray(past_from_now, np.float32).reshape(history, 3),
         now.ego_velocity,
-        bare,
+        standing,
         invent.astype(np.int64),
         truth.reshape(len(invent), -1),
         scene.displacement[t] * flip,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genie.attention import KeysValues
 from genie.columns import Window, take_rows, warp_columns
 from genie.config import TrainConfig
-from genie.decoder import PRIOR_LOGIT, STATIC, border_ground
+from genie.decoder import PRIOR_LOGIT, STATIC, continue_border, one_hot
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
@@ -117,14 +117,15 @@ def overlap(displacement: Tensor, objects: Tensor, truth: Tensor) -> Tensor:
 
 def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Cross entropy (nats a voxel) of invented columns, learned and merely copied; movable voxels do not count."""
-    ground = border_ground(batch.bare.int(), batch.invent, side)
+    border = continue_border(batch.standing.int(), batch.invent, side)
     logits = model.invention(
-        tokens, model.phase(side, tokens), side, batch.invent.to(tokens.dtype), ground, model.tokenizer
+        tokens, model.places(side, tokens), side, batch.invent.to(tokens.dtype), border, model.tokenizer
     )
     to_static = torch.full((NUM_CLASSES,), IGNORE, device=logits.device)
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
-    copied = torch.eq(ground.flatten(2).unsqueeze(-1), model.invention.static).to(logits.dtype) * PRIOR_LOGIT
+    ground = torch.where(model.invention.ground[border.long()], border, FREE)
+    copied = one_hot(ground, model.invention.static) * PRIOR_LOGIT
     weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calib.errors import CheckFailed, InputError
 from deploy.export import FORBIDDEN, OPSET, check_graph, export
 from deploy.spec import read_manifest
+from genie.attention import key_width
 from genie.config import load_config
 
 
@@ -45,7 +46,9 @@ def test_state_goes_in_as_it_comes_out(bundle: Path) -> None:
     ]
     config = load_config("tiny").model
     assert taken == given
-    assert ("keys_1", "float32", (config.history, 2500, config.width)) in taken
+    keys = key_width(config.width, config.heads)
+    assert ("keys_1", "float32", (config.history, 2500, keys)) in taken
+    assert ("values_1", "float32", (config.history, 2500, config.width)) in taken
     assert [(s.name, s.dtype, s.shape) for s in manifest.outputs[:3]] == [
         ("forecast.semantics", "uint8", (6, 200, 200, 16)),
         ("forecast.trajectory", "float32", (6, 3)),
