@@ -20,6 +20,7 @@ PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, thr
 EXTENDED = COLUMNS + 2 * PAD
 STATIC = tuple(c for c in range(NUM_CLASSES) if c not in MOVABLE)  # only what stands is invented
 PRIOR_LOGIT = 4.0
+MARGIN = 1.0  # the copied class stays unless another is e times as likely: it takes evidence to change it
 
 
 class Invented(NamedTuple):
@@ -111,7 +112,6 @@ class Invention(nn.Module):
             border: class ids that `continue_border` gives. The ground in it is the prior, and what is left without
                 learning.
         """
-        ground = torch.where(self.ground[border.long()], border, FREE)
         edge = torch.clamp(position, 0, side - 1)
         nearest = take_rows(tokens, (edge[..., 0] * side + edge[..., 1]).long())
         away = (position - edge) / COLUMNS
@@ -124,7 +124,11 @@ class Invention(nn.Module):
         hidden = self.hidden(self.norm_hidden(query))
         residual = self.logits(hidden).unflatten(-1, (-1, len(STATIC)))
         goes_on = one_hot(border, self.static) * self.trust(hidden).unsqueeze(-2)
-        return residual + goes_on + one_hot(ground, self.static) * PRIOR_LOGIT
+        return residual + goes_on + self.copied(border) * PRIOR_LOGIT
 
-    def classes(self, logits: Float[Tensor, "R 256 S"]) -> Int[Tensor, "R 256"]:
-        return self.static[logits.argmax(dim=-1)]
+    def copied(self, border: Int[Tensor, "B R 16 16"]) -> Float[Tensor, "B R 256 S"]:
+        """The ground in the border, free elsewhere, one hot."""
+        return one_hot(torch.where(self.ground[border.long()], border, FREE), self.static)
+
+    def classes(self, logits: Float[Tensor, "B R 256 S"], border: Int[Tensor, "B R 16 16"]) -> Int[Tensor, "B R 256"]:
+        return self.static[(logits + self.copied(border) * MARGIN).argmax(dim=-1)]

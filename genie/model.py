@@ -191,7 +191,7 @@ class GenieDrive(nn.Module):
         )
         slots = torch.arange(self.config.invented, device=chosen.device)
         slot = torch.full((EXTENDED * EXTENDED,), -1, device=chosen.device).index_put((chosen,), slots)
-        return Invented(slot, self.invention.classes(logits[0]).reshape(-1, HEIGHT))
+        return Invented(slot, self.invention.classes(logits, border).reshape(-1, HEIGHT))
 
     def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
         horizons = len(HORIZONS_S)

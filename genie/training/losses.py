@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genie.attention import KeysValues
 from genie.columns import Window, take_rows, warp_columns
 from genie.config import TrainConfig
-from genie.decoder import PRIOR_LOGIT, STATIC, continue_border, one_hot
+from genie.decoder import PRIOR_LOGIT, STATIC, continue_border
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
@@ -21,8 +21,8 @@ from genie.training.batches import Batch
 from perception.types import FREE, NUM_CLASSES
 
 IGNORE = -1
-# Intersection over union gains from showing what is occupied with less than even odds.
-FREE_WEIGHT = 0.4
+# Showing a voxel of odds p gains intersection over union if p > IoU / (1 + IoU): 0.4 to 0.47 here, not a half.
+FREE_WEIGHT = 0.7
 CORRECTION_COST = 0.01  # of overlap, a metre
 
 
@@ -124,8 +124,7 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     to_static = torch.full((NUM_CLASSES,), IGNORE, device=logits.device)
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
-    ground = torch.where(model.invention.ground[border.long()], border, FREE)
-    copied = one_hot(ground, model.invention.static) * PRIOR_LOGIT
+    copied = model.invention.copied(border) * PRIOR_LOGIT
     weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)
