@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from deploy.pipeline import poses_of, tick_inputs
 from deploy.runtime import OnnxRuntime
-from deploy.spec import SEMANTICS, TRAJECTORY
+from deploy.spec import ROWS, TRAJECTORY
 from genie.forecaster import ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
+from genie.rows import as_voxels
 from perception.types import SensorFrame
 
 
@@ -44,4 +45,4 @@ class BundleForecaster:
         for scene in self._recent:
             outputs = self._runtime.tick(tick_inputs(scene, ego_from_future))
         poses = ego_from_future if ego_from_future is not None else poses_of(outputs[TRAJECTORY])
-        return ForecastResult(outputs[SEMANTICS].copy(), poses)
+        return ForecastResult(as_voxels(outputs[ROWS].copy()), poses)

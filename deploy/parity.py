@@ -11,9 +11,10 @@ import numpy as np
 from deploy.parity_stream import Truth, check_length, true_future
 from deploy.pipeline import tick_inputs
 from deploy.runtime import Array, Runtime
-from deploy.spec import CONFIDENCE, SEMANTICS, TRAJECTORY, ParityLimits
+from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY, ParityLimits
 from genie.data.sequence import Sequence
 from genie.observation import observe, start_observer
+from genie.rows import as_voxels
 from perception.metrics import ConfusionTable, confusion_table, mean_iou
 
 
@@ -42,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """differences:      one for each output and state tensor but the semantics.
+    """differences:      one for each output and state tensor but the voxels.
     differing_voxels: share of forecast voxels that are of another class.
     miou:             of the forecasts against the truth, in %: reference, candidate.
     tick_ms:          median of a tick: reference, candidate.
@@ -126,7 +127,7 @@ class _Comparison:
     def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> None:
         self.ticks += 1
         self.ms.append((expected.ms, found.ms))
-        semantics = expected.outputs[SEMANTICS], found.outputs[SEMANTICS]
+        semantics = as_voxels(expected.outputs[ROWS]), as_voxels(found.outputs[ROWS])
         self.voxels += semantics[0].size
         self.differing += int(np.count_nonzero(semantics[0] != semantics[1]))
         for name in (TRAJECTORY, CONFIDENCE):

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from calib.errors import InputError
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
 from deploy.runtime import OnnxRuntime
-from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, SEMANTICS, TRAJECTORY
+from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
 from genie.observation import ObservedScene, observe, start_observer
+from genie.rows import as_rows, as_voxels
 from perception.types import FREE, GRID, HORIZONS_S, Occupancy, SceneForecast, SensorFrame
 
 Array = np.ndarray[Any, Any]
@@ -118,7 +119,7 @@ class Pipeline:
             stamp_us=frame.stamp_us,
             world_from_ego=frame.world_from_ego,
             horizons_s=np.asarray(HORIZONS_S, np.float32),
-            semantics=outputs[SEMANTICS].copy(),
+            semantics=as_voxels(outputs[ROWS].copy()),
             trajectory=outputs[TRAJECTORY].copy(),
             confidence=outputs[CONFIDENCE].copy(),
             inference_id=self._inferences,
@@ -146,7 +147,9 @@ def tick_inputs(scene: ObservedScene, plan: NDArray[np.float64] | None) -> dict[
         )
     else:
         given = {PLAN: planar(plan).astype(np.float32), PLAN_GIVEN: np.ones(1, np.float32)}
-    return {**scene._asdict(), **given}
+    observed = scene._asdict()
+    rows = {"rows": as_rows(observed.pop("semantics")), "evidence": as_rows(observed.pop("evidence"))}
+    return {**rows, **observed, **given}
 
 
 def poses_of(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:

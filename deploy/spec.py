@@ -25,8 +25,9 @@ GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
 
-PLAN, PLAN_GIVEN = "plan", "plan_given"  # the other inputs are named as the fields of ObservedScene
-SEMANTICS, TRAJECTORY, CONFIDENCE = "forecast.semantics", "forecast.trajectory", "forecast.confidence"
+PLAN, PLAN_GIVEN = "plan", "plan_given"  # the other inputs are named as the fields of ObservedScene, but "rows"
+# rows: int32 [H, 200, 200, 4], the same bytes as uint8 voxels [H, 200, 200, 16] (genie/rows.py)
+ROWS, TRAJECTORY, CONFIDENCE = "forecast.rows", "forecast.trajectory", "forecast.confidence"
 STATE_IN, STATE_OUT = "state_in.", "state_out."
 
 

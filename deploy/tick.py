@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, SEMANTICS, STATE_IN, STATE_OUT, TRAJECTORY
+from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, STATE_IN, STATE_OUT, TRAJECTORY
 from genie.config import ModelConfig
 from genie.evidence import FINE_SIDE, MAX_KEPT, NOTHING_KEPT
 from genie.model import EgoMotion, GenieDrive, Plan, TrackedOccupancy
 from genie.objects import MAX_OBJECTS
-from genie.observation import OBJECT_CHANNELS, ObservedScene
+from genie.observation import MAX_OBJECT_CELLS, OBJECT_CHANNELS, ObservedScene
+from genie.rows import WORDS
 from genie.state import StreamState, empty_state
 from perception.types import FREE, GRID, HORIZONS_S
 
-OUTPUTS = (SEMANTICS, TRAJECTORY, CONFIDENCE)
+OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
 
 
 class Tick(nn.Module):
@@ -25,20 +26,15 @@ class Tick(nn.Module):
         self.model = model
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        observed = ObservedScene(*tensors[: len(ObservedScene._fields)])  # type: ignore[arg-type]
-        plan, plan_given, *state = tensors[len(ObservedScene._fields) :]
-        # uint8 only at the graph's ends: TensorRT computes nothing in it.
-        observed = observed._replace(
-            semantics=observed.semantics.to(torch.int32),  # type: ignore[attr-defined]
-            evidence=observed.evidence.to(torch.int32),  # type: ignore[attr-defined]
-        )
+        count, ego = len(TrackedOccupancy._fields), len(EgoMotion._fields)
+        plan, plan_given, *state = tensors[count + ego :]
         forecast, state_out = self.model.step(
-            TrackedOccupancy(*observed[:7]),  # type: ignore[arg-type]
-            EgoMotion(*observed[7:]),  # type: ignore[arg-type]
+            TrackedOccupancy(*tensors[:count]),
+            EgoMotion(*tensors[count : count + ego]),
             unflatten_state(state, self.model.config.layers),
             Plan(plan, plan_given),
         )
-        out = (forecast.semantics.to(torch.uint8), forecast.trajectory, forecast.confidence)
+        out = (forecast.rows, forecast.trajectory, forecast.confidence)
         return (*out, *flatten_state(state_out))
 
 
@@ -47,22 +43,29 @@ def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
     horizons = len(HORIZONS_S)
     cells = GRID.shape[:2]
     scene = {
-        "semantics": torch.full(GRID.shape, FREE, dtype=torch.uint8),
+        "rows": _free((*cells, WORDS)),
         "object_id": torch.zeros(cells, dtype=torch.int32),
+        "object_cells": torch.full((MAX_OBJECT_CELLS,), -1, dtype=torch.int32),
         "uncovered": torch.arange(cells[0] * cells[1], dtype=torch.int32).reshape(cells),
         "objects": torch.zeros(MAX_OBJECTS, OBJECT_CHANNELS),
         "evidence_row": torch.full((FINE_SIDE, FINE_SIDE), NOTHING_KEPT, dtype=torch.int32),
-        "evidence": torch.full((MAX_KEPT, GRID.shape[2]), FREE, dtype=torch.uint8),
+        "evidence": _free((MAX_KEPT, WORDS)),
         "fine_from_ego": torch.zeros(3),
         "ego_motion": torch.zeros(3),
         "ego_velocity": torch.zeros(3),
         "continues": torch.zeros(1),
     }
-    if tuple(scene) != ObservedScene._fields:
-        raise AssertionError(f"inputs {tuple(scene)} do not follow {ObservedScene._fields}")
+    fields = tuple("rows" if name == "semantics" else name for name in ObservedScene._fields)
+    if tuple(scene) != fields:
+        raise AssertionError(f"inputs {tuple(scene)} do not follow {fields}")
     plan = {PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1)}
     state = zip(state_names(config), flatten_state(empty_state(config)), strict=True)
     return {**scene, **plan, **{STATE_IN + name: tensor for name, tensor in state}}
+
+
+def _free(shape: tuple[int, ...]) -> Tensor:
+    """Rows with nothing in them."""
+    return torch.full(shape, FREE * 0x01010101, dtype=torch.int32)
 
 
 def output_names(config: ModelConfig) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 ROTARY_PERIODS = (6.0, 200.0)  # columns: the shortest and the longest wavelength
 REACH = (4.0, 16.0)  # columns: standard deviations of the first and the last head
-PLACE_CHANNELS = 4  # of each head, three used: with a place, keys are as wide as values, which fast kernels want
+PLACE_CHANNELS = 4  # of each head: with a place, keys are as wide as values, which fast kernels want
 MIDDLE = 24.5  # columns: positions are counted from there, so that their squares stay small
 FAR_BELOW = -1e4  # added to the logits of keys that must not be read; finite in FP16
 
@@ -96,24 +96,26 @@ class Attention(nn.Module):
         q = rotate(self._split(self.query(queries)), query_place)
         k = rotate(self._split(read.keys), key_place)
         scale = q.shape[-1] ** -0.5
-        q, k = self._within_reach(q, query_place.xy, k, key_place.xy, scale)
-        mask = None
-        if readable is not None:
-            mask = torch.where(readable, 0.0, FAR_BELOW).to(q.dtype)[:, None, None, :]
-        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), attn_mask=mask, scale=scale)
+        q, k = self._within_reach(q, query_place.xy, k, key_place.xy, readable, scale)
+        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), scale=scale)
         return self.out(out.transpose(1, 2).flatten(2))
 
     def _within_reach(
-        self, q: Tensor, query_xy: Tensor, k: Tensor, key_xy: Tensor, scale: float
+        self, q: Tensor, query_xy: Tensor, k: Tensor, key_xy: Tensor, readable: Tensor | None, scale: float
     ) -> tuple[Float[Tensor, "B h Q w"], Float[Tensor, "B h M w"]]:
-        """Appends the place channels: their products subtract distance^2 / (2 reach^2) from the logits, but for a
-        constant of each query, which a softmax does not see. No matrix of distances is ever made."""
+        """Appends the place channels. The products of three subtract distance^2 / (2 reach^2) from the logits, but for
+        a constant of each query, which a softmax does not see; that of the fourth buries what must not be read.
+        Neither a matrix of distances nor one of masks is ever made."""
         at, to = (query_xy - MIDDLE).unsqueeze(1), (key_xy - MIDDLE).unsqueeze(1)
-        one, nothing = torch.ones_like(at[..., :1]), torch.zeros_like(to[..., :1])
-        towards = torch.cat([at, one, one], dim=-1) / (scale * self.reach**2)
-        place = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), nothing], dim=-1)
-        towards, place = (x.expand(*of.shape[:3], PLACE_CHANNELS) for x, of in ((towards, q), (place, k)))
-        return torch.cat([q, towards], dim=-1), torch.cat([k, place], dim=-1)
+        one = torch.ones_like(at[..., :1])
+        towards = torch.cat([at, one], dim=-1) / self.reach**2
+        towards = torch.cat([towards, one.expand_as(towards[..., :1])], dim=-1) / scale
+        buried = torch.zeros_like(to[..., :1])
+        if readable is not None:
+            buried = torch.where(readable, 0.0, FAR_BELOW).to(to.dtype)[:, None, :, None]
+        place = [to, -0.5 * (to * to).sum(-1, keepdim=True), buried]
+        q = torch.cat([q, towards.expand(*q.shape[:3], -1)], dim=-1)
+        return q, torch.cat([k, *(x.expand(*k.shape[:3], -1) for x in place)], dim=-1)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

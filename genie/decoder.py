@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.attention import Attention, Places, places
+from genie.attention import Attention, places
 from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT, invert, local_positions, take_rows, transform
+from genie.ring import ring_of
 from genie.tokenizer import ColumnTokenizer
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE, NUM_CLASSES
 
@@ -20,17 +22,17 @@ PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, thr
 EXTENDED = COLUMNS + 2 * PAD
 STATIC = tuple(c for c in range(NUM_CLASSES) if c not in MOVABLE)  # only what stands is invented
 PRIOR_LOGIT = 4.0
-MARGIN = 1.0  # the copied class stays unless another is e times as likely: it takes evidence to change it
+MARGIN = 1.0  # on the car what is copied stays unless another class is e times as likely
 
 
 class Invented(NamedTuple):
     """Columns that were decoded.
 
-    slot: int64 [EXTENDED * EXTENDED], the row of each extended column in `classes`, or -1.
-    classes: int64 [R * 16, 16], class ids: 16 cells a column, 16 heights.
+    chosen: int64 [R], which of the EXTENDED * EXTENDED extended columns, all different.
+    classes: int32 [R * 16, 16], class ids: 16 cells a column, 16 heights.
     """
 
-    slot: Tensor
+    chosen: Tensor
     classes: Tensor
 
 
@@ -49,35 +51,15 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
     return torch.topk(score - rank * 2e-5, count, sorted=True).indices
 
 
-def continue_border(
-    standing: Int[Tensor, "B M 16"], position: Int[Tensor, "B R 2"], side: int
-) -> Int[Tensor, "B R 16 16"]:
-    """Columns outside a window of `side` columns, if its border cells went on outwards.
-
-    Args:
-        standing: class ids of the window's cells (M = (4 * side) ** 2), nothing movable in them.
-        position: column coordinates relative to the window's corner.
-    """
-    cells = side * CELLS
-    within = torch.arange(CELLS * CELLS, device=position.device)
-    x = position[..., 0].unsqueeze(-1) * CELLS + torch.div(within, CELLS, rounding_mode="floor")
-    y = position[..., 1].unsqueeze(-1) * CELLS + within % CELLS
-    nearest = x.clamp(0, cells - 1) * cells + y.clamp(0, cells - 1)
-    return take_rows(standing, nearest.flatten(1)).unflatten(1, (-1, CELLS * CELLS))
-
-
-def one_hot(classes: Int[Tensor, "B R 16 16"], of: Int[Tensor, " S"]) -> Float[Tensor, "B R 256 S"]:
-    return torch.eq(classes.flatten(2).unsqueeze(-1), of).to(torch.float32)
-
-
 class Invention(nn.Module):
-    """Each invented column asks the tokens, starting from the nearest border column and the ground copied there.
+    """Each invented column asks the tokens, starting from the ring column that it continues and the ground in it.
 
-    What stands there goes on as far as it is trusted to: a trust per column and class, learned from nothing.
+    What stands in the ring goes on as far as it is trusted to: a trust per column and class, learned from nothing.
     """
 
     static: Tensor
-    ground: Tensor
+    rank: Tensor
+    copied_rank: Tensor
 
     def __init__(self, width: int, heads: int, decoder_width: int) -> None:
         super().__init__()
@@ -93,42 +75,76 @@ class Invention(nn.Module):
         for layer in (self.logits, self.trust):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.register_buffer("static", torch.tensor(STATIC), persistent=False)
-        self.register_buffer("ground", torch.tensor([c in GROUND for c in range(NUM_CLASSES)]), persistent=False)
+        # By class id: its rank in STATIC, and the rank of what is copied of it (ground; free elsewhere).
+        rank = torch.tensor([STATIC.index(c) if c in STATIC else STATIC.index(FREE) for c in range(NUM_CLASSES)])
+        copied = torch.tensor([STATIC.index(c if c in GROUND else FREE) for c in range(NUM_CLASSES)])
+        self.register_buffer("static", torch.tensor(STATIC, dtype=torch.int32), persistent=False)
+        self.register_buffer("rank", rank, persistent=False)
+        self.register_buffer("copied_rank", copied, persistent=False)
 
     def forward(
         self,
         tokens: Float[Tensor, "B N d"],
-        place: Places,
         side: int,
-        position: Float[Tensor, "B R 2"],
-        border: Int[Tensor, "B R 16 16"],
+        position: Int[Tensor, "B R 2"],
+        ring: Int[Tensor, "B G 16 16"],
         tokenizer: ColumnTokenizer,
+        prior: float = PRIOR_LOGIT,
     ) -> Float[Tensor, "B R 256 S"]:
         """Logits over the static classes.
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
-            border: class ids that `continue_border` gives. The ground in it is the prior, and what is left without
-                learning.
+            ring: class ids of what stands in the ring around the window (genie/ring.py). The ground in it is the prior,
+                and what is left without learning.
+            prior: the logit of what is copied.
         """
-        edge = torch.clamp(position, 0, side - 1)
-        nearest = take_rows(tokens, (edge[..., 0] * side + edge[..., 1]).long())
-        away = (position - edge) / COLUMNS
-        query = nearest + tokenizer.voxels(border) + self.offset(torch.cat([away, away.abs()], dim=-1))
-        width = tokens.shape[-1] // self.heads
-        read = self.attention.cache(self.norm_tokens(tokens))
-        # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
-        query_place = places(position, width)._replace(xy=edge)
-        query = query + self.attention(self.norm_query(query), query_place, read, place)
-        hidden = self.hidden(self.norm_hidden(query))
+        continues = ring_of(position, side)
+        hidden = self.hidden(self.norm_hidden(self._ask(tokens, side, position, continues, ring, tokenizer)))
         residual = self.logits(hidden).unflatten(-1, (-1, len(STATIC)))
-        goes_on = one_hot(border, self.static) * self.trust(hidden).unsqueeze(-2)
-        return residual + goes_on + self.copied(border) * PRIOR_LOGIT
+        return residual + self._carried_on(self.trust(hidden), continues, ring, prior)
 
-    def copied(self, border: Int[Tensor, "B R 16 16"]) -> Float[Tensor, "B R 256 S"]:
-        """The ground in the border, free elsewhere, one hot."""
-        return one_hot(torch.where(self.ground[border.long()], border, FREE), self.static)
+    def classes(self, logits: Float[Tensor, "B R 256 S"]) -> Int[Tensor, "B R 256"]:
+        return self.static[logits.argmax(dim=-1)]
 
-    def classes(self, logits: Float[Tensor, "B R 256 S"], border: Int[Tensor, "B R 16 16"]) -> Int[Tensor, "B R 256"]:
-        return self.static[(logits + self.copied(border) * MARGIN).argmax(dim=-1)]
+    def copied(
+        self, side: int, position: Int[Tensor, "B R 2"], ring: Int[Tensor, "B G 16 16"]
+    ) -> Float[Tensor, "B R 256 S"]:
+        """The logits without anything learned."""
+        trust = torch.zeros(*position.shape[:2], len(STATIC), device=position.device)
+        return self._carried_on(trust, ring_of(position, side), ring, PRIOR_LOGIT)
+
+    def _ask(
+        self, tokens: Tensor, side: int, position: Tensor, continues: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
+    ) -> Float[Tensor, "B R d"]:
+        edge = torch.clamp(position, 0, side - 1)
+        nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
+        away = (position - edge).to(tokens.dtype) / COLUMNS
+        query = nearest + take_rows(tokenizer.voxels(ring), continues)
+        query = query + self.offset(torch.cat([away, away.abs()], dim=-1))
+        head_width = tokens.shape[-1] // self.heads
+        asked = read_columns(side, tokens.device)
+        read = self.attention.cache(self.norm_tokens(tokens[:, asked]))
+        there = places(local_positions(side, tokens.device)[asked].unsqueeze(0), head_width)
+        # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
+        here = places(position.to(tokens.dtype), head_width)._replace(xy=edge.to(tokens.dtype))
+        return query + self.attention(self.norm_query(query), here, read, there)
+
+    def _carried_on(
+        self, trust: Float[Tensor, "B R S"], continues: Int[Tensor, "B R"], ring: Tensor, prior: float
+    ) -> Float[Tensor, "B R 256 S"]:
+        """What the ring's content adds to the logits: a small table per column, looked up by the class in the ring."""
+        batch, count, kinds = trust.shape
+        table = trust.unsqueeze(-2) * torch.eye(kinds, device=trust.device)  # the class itself is trusted so much,
+        copied = nn.functional.one_hot(self.copied_rank[self.static.long()], kinds).to(trust.dtype)
+        table = table + copied * prior  # and what is copied of it has the prior
+        kind = take_rows(self.rank[ring.long()].flatten(2), continues)  # (B, R, 256)
+        row = torch.arange(batch * count, device=trust.device).reshape(batch, count, 1) * kinds + kind
+        return table.reshape(-1, kinds)[row]
+
+
+def read_columns(side: int, device: torch.device) -> Int[Tensor, " A"]:
+    """Columns of a window that invention reads: all at the border, every third within. Tokens have read each other."""
+    i, j = np.divmod(np.arange(side * side), side)
+    border = (i == 0) | (j == 0) | (i == side - 1) | (j == side - 1)
+    return torch.from_numpy(np.flatnonzero(border | ((i % 3 == 0) & (j % 3 == 0)))).to(device)

@@ -24,7 +24,7 @@ FINE_SIDE = 576  # 115.2 m: holds the 80 m grid at any heading
 MAX_KEPT = 8192  # columns that differ from the present observation; real motion has 1000 to 3000
 FADE_MPS = 0.03  # an observation one second older counts as 3 cm farther
 CELLS = GRID.shape[0] * GRID.shape[1]
-NOTHING_KEPT = -1
+NOTHING_KEPT = 0
 
 
 class Evidence(NamedTuple):
@@ -44,8 +44,8 @@ class Evidence(NamedTuple):
 class FusedEvidence(NamedTuple):
     """What a forecast looks static voxels up in.
 
-    row:      int32 [F, F], per canvas cell: a present cell (below 40000), 40000 + a row of `columns`, or NOTHING_KEPT
-        where the present observation is the best there is.
+    row:      int32 [F, F], per canvas cell: 1 + a present cell (below 40000), 1 + 40000 + a row of `columns`, or
+        NOTHING_KEPT where the present observation is the best there is.
     columns:  uint8 [MAX_KEPT, 16].
     fine_from_ego: float32 [3], x, y (m), yaw (rad): the canvas frame, with its origin at the corner of cell (0, 0).
     """
@@ -111,12 +111,12 @@ def fuse(
     _items(kept.columns)[at.canvas] = np.where(better, present, past)
     kept.distance.ravel()[at.canvas] = np.where(better, here, there)
     row = np.full(FINE_SIDE * FINE_SIDE, NOTHING_KEPT, np.int32)
-    row[at.canvas] = np.where(better, NOTHING_KEPT, cell)
+    row[at.canvas] = np.where(better, NOTHING_KEPT, 1 + cell)
     unlike = at.canvas[differs[~contradicted]]
     columns = np.full((MAX_KEPT, GRID.shape[2]), FREE, np.uint8)
     columns[: len(unlike)] = kept.columns.reshape(-1, GRID.shape[2])[unlike[:MAX_KEPT]]
     row[unlike] = NOTHING_KEPT
-    row[unlike[:MAX_KEPT]] = CELLS + np.arange(min(len(unlike), MAX_KEPT), dtype=np.int32)
+    row[unlike[:MAX_KEPT]] = 1 + CELLS + np.arange(min(len(unlike), MAX_KEPT), dtype=np.int32)
     fine_from_ego = np.append(pose[:2] - corner_m, pose[2]).astype(np.float32)
     return FusedEvidence(row.reshape(FINE_SIDE, FINE_SIDE), columns, fine_from_ego), kept
 

@@ -1,61 +1,90 @@
 """The forecast is moved, not generated: one gather per horizon from the present observation.
 
-Every future cell looks up one row of 16 voxels in a table of five parts:
+Every future cell looks up one row of 16 voxels in a table of six parts:
     observed   the present observation, as it is
     kept       static columns of earlier observations that were nearer to where they are needed (genie/evidence.py)
-    ground     what lies flat where nothing movable covers it, copied from the nearest such cell
-    movers     movable voxels over that ground
+    bare       what lies flat under the cells of objects, copied from the nearest cell that none covers
+    movers     the voxels of objects over that ground
+    border     the ground at the border, continued outwards
     invented   columns outside the observation, decoded once
-Which row, follows from the future ego pose (static content) or from an object's rigid motion (movers).
+Which row, follows from the future ego pose (static content) or from an object's rigid motion (genie/landing.py).
 
-Shapes: H horizons, K objects, R invented columns; 40000 = 200 x 200 cells, x major.
+Shapes: H horizons, K objects, C object cells, R invented columns; 40000 = 200 x 200 cells, x major; a row: four int32.
 `genie/plain_move.py` is the plain numpy twin.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from genie.columns import CELLS, HEIGHT, compose, invert, transform
+from genie.columns import CELLS, COLUMNS, compose
 from genie.decoder import EXTENDED, PAD, Invented
-from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT, NOTHING_KEPT
-from genie.observation import MOVES_ABOVE_M
+from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT
+from genie.landing import landings
+from genie.observation import MAX_OBJECT_CELLS, MOVES_ABOVE_M
+from genie.packing import pack, unpack
+from genie.ring import ring_cells, ring_count, ring_of
 from perception.types import FREE, GRID, GROUND, MOVABLE, NUM_CLASSES
 
 SIDE = GRID.shape[0]
 CELL_COUNT = SIDE * SIDE
+EXTENDED_SIDE = EXTENDED * CELLS
 # Where the parts of the row table begin; the observed rows are first.
-GROUND_ROWS = CELL_COUNT + MAX_KEPT
-MOVER_ROWS = GROUND_ROWS + CELL_COUNT
-INVENTED_ROWS = MOVER_ROWS + CELL_COUNT
+BARE_ROWS = CELL_COUNT + MAX_KEPT
+MOVER_ROWS = BARE_ROWS + MAX_OBJECT_CELLS
+BORDER_ROWS = MOVER_ROWS + MAX_OBJECT_CELLS
+INVENTED_ROWS = BORDER_ROWS + ring_count(COLUMNS) * CELLS * CELLS
 OBSERVED, MOVED, INVENTED = 0, 1, 2  # where a forecast cell came from
+# A looked-up value is a row plus a multiple of FLAG; kept evidence is shown where the two multiples sum to three:
+# 2 * FLAG present cells take any evidence, 1 * FLAG (beside a mover, whose trail it may be) only what cannot move;
+# 2 * FLAG evidence that cannot move, 1 * FLAG evidence that can; 0 none, or a cell that takes none.
+FLAG = 1 << 20
 
 
-class Moved(NamedTuple):
-    """semantics: int32 [H, 200, 200, 16] in the future ego frames; origin: int64 [H, 200, 200], OBSERVED, MOVED or
-    INVENTED."""
+class SeenRows(NamedTuple):
+    """The present observation.
 
-    semantics: Tensor
-    origin: Tensor
+    rows:         int32 [40000, 4].
+    object_id:    int32 [40000], 0 or 1 + the object's row.
+    object_cells: int32 [C], cells of objects, -1 where there are fewer.
+    uncovered:    int32 [40000], the nearest cell that no object covers.
+    """
+
+    rows: Tensor
+    object_id: Tensor
+    object_cells: Tensor
+    uncovered: Tensor
 
 
 class KeptColumns(NamedTuple):
-    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 16], fine_from_ego float32 [3]."""
+    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3]."""
 
     row: Tensor
     columns: Tensor
     fine_from_ego: Tensor
 
 
-class Cells(NamedTuple):
-    """Cells hit by points: rows int64 [..., 40000] clamped to the grid, and whether the point was inside."""
+class BorderRows(NamedTuple):
+    """Class ids of the ring around the grid (genie/ring.py), int32 [G, 16 cells, 16]: what stands there, and the ground
+    alone. Nothing movable is in either."""
+
+    standing: Tensor
+    ground: Tensor
+
+
+class Moved(NamedTuple):
+    """rows: int32 [H, 200, 200, 4] in the future ego frames; origin: int32 [H, 200, 200], OBSERVED, MOVED or
+    INVENTED."""
 
     rows: Tensor
-    inside: Tensor
+    origin: Tensor
 
 
 def class_mask(ids: tuple[int, ...], device: torch.device) -> Tensor:
@@ -64,158 +93,146 @@ def class_mask(ids: tuple[int, ...], device: torch.device) -> Tensor:
     return mask
 
 
-def cell_centers(device: torch.device) -> Float[Tensor, "40000 2"]:
-    axis = GRID.origin[0] + (torch.arange(SIDE, dtype=torch.float32, device=device) + 0.5) * GRID.voxel_size
-    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(-1, 2)
-
-
-def cells_at(xy: Float[Tensor, "... 2"]) -> Cells:
-    """The cell that holds each point (m)."""
-    raw = torch.floor((xy - GRID.origin[0]) / GRID.voxel_size).to(torch.int32)
-    clamped = torch.clamp(raw, 0, SIDE - 1)
-    inside = (raw == clamped).to(torch.int32).sum(dim=-1) == 2
-    return Cells((clamped[..., 0] * SIDE + clamped[..., 1]).long(), inside)
-
-
-def bare_ground(semantics: Int[Tensor, "X Y Z"], uncovered: Int[Tensor, "X Y"]) -> Int[Tensor, "40000 16"]:
-    """What lies flat in each cell, or in the nearest one that no object covers; the rest is free."""
-    observed = semantics.reshape(CELL_COUNT, HEIGHT).to(torch.int32)
-    return torch.where(_is(observed, GROUND), observed, FREE)[uncovered.reshape(-1).long()]
-
-
-def without_movable(semantics: Int[Tensor, "X Y Z"], bare: Int[Tensor, "40000 16"]) -> Int[Tensor, "40000 16"]:
-    """What stands: each column as observed, but bare ground where something movable is in it."""
-    observed = semantics.reshape(CELL_COUNT, HEIGHT).to(torch.int32)
-    return torch.where(_is(observed, MOVABLE).any(dim=-1, keepdim=True), bare, observed)
-
-
-def row_table(
-    semantics: Int[Tensor, "X Y Z"], kept: Int[Tensor, "M 16"], bare: Int[Tensor, "40000 16"], invented: Invented
-) -> Tensor:
-    """The five parts, int32 [INVENTED_ROWS + R * 16, 16]."""
-    observed = semantics.reshape(CELL_COUNT, HEIGHT).to(torch.int32)
-    movers = torch.where(_is(observed, MOVABLE), observed, bare)
-    return torch.cat([observed, kept, bare, movers, invented.classes.to(torch.int32)])
-
-
 def _is(classes: Tensor, ids: tuple[int, ...]) -> Tensor:
     return class_mask(ids, classes.device)[classes.long()]
 
 
-def background_rows(
-    trajectory: Float[Tensor, "H 3"],
-    covered: Tensor,
-    slot: Tensor,
-    kept: KeptColumns,
-    has_movable: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Row of each future cell if nothing moved into it, and whether it lies outside the observation, [H, 40000] each.
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table at an index of any shape, as one plain Gather; int32 indices are not widened."""
+    return table.index_select(0, index.reshape(-1)).reshape(*index.shape, *table.shape[1:])
+
+
+def bare_ground(seen: SeenRows, cells: Int[Tensor, " n"]) -> Int[Tensor, "n 16"]:
+    """What lies flat at the cells where nothing movable covers it, copied from the nearest such cell: class ids."""
+    found = unpack(look_up(seen.rows, look_up(seen.uncovered, cells)))
+    return torch.where(_is(found, GROUND), found, FREE)
+
+
+def border_rows(seen: SeenRows) -> BorderRows:
+    """What goes on outwards at the border of the grid."""
+    cells = torch.from_numpy(ring_cells(COLUMNS).astype(np.int32)).to(seen.rows.device).reshape(-1)
+    observed, ground = unpack(look_up(seen.rows, cells)), bare_ground(seen, cells)
+    standing = torch.where(_is(observed, MOVABLE).any(dim=-1, keepdim=True), ground, observed)
+    shape = (ring_count(COLUMNS), CELLS * CELLS, -1)
+    return BorderRows(standing.reshape(shape), ground.reshape(shape))
+
+
+def row_table(seen: SeenRows, kept: Int[Tensor, "M 4"], border: BorderRows, invented: Invented) -> Int[Tensor, "T 4"]:
+    cells = seen.object_cells.clamp(min=0)
+    bare, observed = bare_ground(seen, cells), unpack(look_up(seen.rows, cells))
+    movers = torch.where(_is(observed, MOVABLE), observed, bare)
+    decoded = torch.cat([bare, movers, border.ground.flatten(0, 1), invented.classes.to(torch.int32)])
+    return torch.cat([seen.rows, kept, pack(decoded)])
+
+
+@functools.cache
+def _plain_background() -> NDArray[np.int32]:
+    """Extended cells [EXTENDED_SIDE ** 2, and one that is never read]: the observed cell, or the border continued."""
+    along = np.arange(EXTENDED_SIDE) - PAD * CELLS
+    i, j = np.meshgrid(along, along, indexing="ij")
+    inside = (i >= 0) & (i < SIDE) & (j >= 0) & (j < SIDE)
+    column = np.stack([np.floor_divide(i, CELLS), np.floor_divide(j, CELLS)], -1)
+    ring = ring_of(torch.from_numpy(column), COLUMNS).numpy()
+    row = np.where(inside, i * SIDE + j + 2 * FLAG, BORDER_ROWS + ring * CELLS * CELLS + i % CELLS * CELLS + j % CELLS)
+    return np.append(row.ravel(), 0).astype(np.int32)
+
+
+def _extended_index(cells: Tensor) -> Tensor:
+    """Flat index of grid cells [...] in the extended grid, int32."""
+    i = torch.div(cells, SIDE, rounding_mode="trunc")
+    return i * (EXTENDED_SIDE - SIDE) + cells + (PAD * CELLS * (EXTENDED_SIDE + 1))
+
+
+def extended_background(seen: SeenRows, moves: Tensor, chosen: Int[Tensor, " R"]) -> Int[Tensor, " E"]:
+    """Row (and flag) of each cell of the extended grid: one table for all horizons.
 
     Args:
-        covered: bool [40000], a mover stands there now and will have left.
-        slot: int64 [EXTENDED * EXTENDED], rows of invented columns or -1.
-        has_movable: bool [GROUND_ROWS], of the observed and the kept rows.
+        moves: bool [C], that object cell will have been left.
+        chosen: extended columns that were decoded, as genie.decoder.choose_columns gives them.
     """
-    source = transform(trajectory.unsqueeze(1), cell_centers(trajectory.device).unsqueeze(0))
-    cells = cells_at(source)
-    extended = torch.floor((source - GRID.origin[0]) / GRID.voxel_size).to(torch.int32) + PAD * CELLS
-    extended = torch.clamp(extended, 0, EXTENDED * CELLS - 1)
-    column = torch.div(extended, CELLS, rounding_mode="floor")
-    within = extended - column * CELLS
-    found = slot[(column[..., 0] * EXTENDED + column[..., 1]).long()]
-    invented_row = INVENTED_ROWS + found * CELLS * CELLS + (within[..., 0] * CELLS + within[..., 1]).long()
-    ground_row = cells.rows + GROUND_ROWS
-    outside_row = torch.where(found >= 0, invented_row, ground_row)
-    static_row = kept_rows(trajectory, cells.rows, kept)
-    trail = beside_mover(covered)[cells.rows] & has_movable[static_row]
-    inside_row = torch.where(covered[cells.rows], ground_row, torch.where(trail, cells.rows, static_row))
-    return torch.where(cells.inside, inside_row, outside_row), ~cells.inside
+    device = seen.rows.device
+    table = torch.from_numpy(_plain_background()).to(device)
+    unread = EXTENDED_SIDE * EXTENDED_SIDE
+    within = torch.arange(CELLS * CELLS, device=device)
+    corner = torch.div(chosen, EXTENDED, rounding_mode="trunc") * CELLS * EXTENDED_SIDE + chosen % EXTENDED * CELLS
+    place = torch.div(within, CELLS, rounding_mode="trunc") * EXTENDED_SIDE + within % CELLS
+    decoded = (corner.reshape(-1, 1) + place).reshape(-1)
+    rows = torch.arange(len(decoded), dtype=torch.int32, device=device) + INVENTED_ROWS
+    table = table.index_put((decoded.long(),), rows)
+
+    cells = seen.object_cells.clamp(min=0)
+    i, j = torch.div(cells, SIDE, rounding_mode="trunc"), cells % SIDE
+    step = torch.arange(-1, 2, dtype=torch.int32, device=device)
+    beside_i = (i.reshape(-1, 1) + step).clamp(0, SIDE - 1).unsqueeze(2)
+    beside_j = (j.reshape(-1, 1) + step).clamp(0, SIDE - 1).unsqueeze(1)
+    beside = (beside_i * SIDE + beside_j).reshape(len(cells), -1)
+    where = torch.where(moves.unsqueeze(1), _extended_index(beside), unread)
+    table = table.index_put((where.reshape(-1).long(),), (beside + FLAG).reshape(-1))
+    where = torch.where(moves, _extended_index(cells), unread)
+    return table.index_put((where.long(),), torch.arange(len(cells), dtype=torch.int32, device=device) + BARE_ROWS)
 
 
-def kept_rows(
-    trajectory: Float[Tensor, "H 3"], observed_row: Int[Tensor, "H 40000"], kept: KeptColumns
-) -> Int[Tensor, "H 40000"]:
-    """Row of the observation nearest to each future cell, the present one's where nothing nearer was kept."""
+def _affine(pose: Float[Tensor, "H 3"], origin: float, cell: float) -> tuple[Tensor, Tensor]:
+    """Coordinates u, v [H, 200, 200] (in `cell`s from `origin`) of future cell centres by planar poses: sums of what
+    each axis contributes, so that nothing is multiplied per cell."""
+    x, y, yaw = pose.unbind(-1)
+    cos, sin = yaw.cos(), yaw.sin()
+    axis = GRID.origin[0] + (torch.arange(SIDE, dtype=torch.float32, device=pose.device) + 0.5) * GRID.voxel_size
+    along_x = [(w.unsqueeze(1) * axis + t.unsqueeze(1) - origin) / cell for w, t in ((cos, x), (sin, y))]
+    along_y = [w.unsqueeze(1) * axis / cell for w in (-sin, cos)]
+    u, v = (a.unsqueeze(2) + b.unsqueeze(1) for a, b in zip(along_x, along_y, strict=True))
+    return u, v
+
+
+def _flat(u: Tensor, v: Tensor, side: int) -> Tensor:
+    """Clamped to side x side: int32."""
+    i, j = (torch.clamp(w, 0, side - 0.01).to(torch.int32) for w in (u, v))
+    return i * side + j
+
+
+def background_rows(
+    trajectory: Float[Tensor, "H 3"], extended: Int[Tensor, " E"], kept: KeptColumns, can_move: Tensor
+) -> Int[Tensor, "H 200 200"]:
+    """Row of each future cell if nothing moved into it.
+
+    Args:
+        can_move: bool [40000 + M], of the observed and the kept rows: something movable is in it.
+    """
+    corner = GRID.origin[0] - PAD * CELLS * GRID.voxel_size
+    here = look_up(extended, _flat(*_affine(trajectory, corner, GRID.voxel_size), EXTENDED_SIDE))
     fine_from_future = compose(kept.fine_from_ego.unsqueeze(0), trajectory)
-    place = transform(fine_from_future.unsqueeze(1), cell_centers(trajectory.device).unsqueeze(0))
-    fine = torch.clamp(torch.floor(place / FINE_M).to(torch.int32), 0, FINE_SIDE - 1)
-    row = kept.row.reshape(-1)[(fine[..., 0] * FINE_SIDE + fine[..., 1]).long()].long()
-    return torch.where(row == NOTHING_KEPT, observed_row, row)
-
-
-def beside_mover(covered: Tensor) -> Tensor:
-    """Cells within one cell of a mover, bool [40000]: something movable that was kept there may be its trail."""
-    canvas = covered.to(torch.float32).reshape(1, 1, SIDE, SIDE)
-    return torch.nn.functional.max_pool2d(canvas, 3, stride=1, padding=1).reshape(-1) > 0
-
-
-def mover_rows(
-    trajectory: Float[Tensor, "H 3"],
-    displacement: Float[Tensor, "H K 3"],
-    objects_center: Float[Tensor, "K 2"],
-    object_id: Int[Tensor, " 40000"],
-    moves: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Row of the mover that will stand in each future cell, and whether there is one, [H, 40000] each.
-
-    Forward motion is scattered as object ids only; the cell is then looked up by the exact inverse motion of that
-    object, so that rotation leaves no holes and every voxel comes from the observation.
-    """
-    horizons = trajectory.shape[0]
-    device = trajectory.device
-    centers = cell_centers(device)
-    now_from_then = _rigid(displacement, objects_center)  # (H, K + 1, 3): present frame, moved from unmoved
-    future_from_object = compose(invert(trajectory).unsqueeze(1), now_from_then)
-    target = cells_at(transform(future_from_object[:, object_id], centers.unsqueeze(0)))
-    goes = moves[object_id].unsqueeze(0) & target.inside
-    nowhere = horizons * CELL_COUNT
-    base = torch.arange(horizons, device=device).unsqueeze(1) * CELL_COUNT
-    flat = torch.where(goes, target.rows + base, nowhere).reshape(-1)
-    ids = object_id.to(torch.float32).unsqueeze(0).expand(horizons, -1).reshape(-1)
-    canvas = torch.zeros(nowhere + 1, device=device).index_put((flat,), ids)[:nowhere]
-    landed = canvas.reshape(horizons, 1, SIDE, SIDE)
-    spread = torch.nn.functional.max_pool2d(landed, 3, stride=1, padding=1)
-    object_from_future = invert(future_from_object)
-    row = torch.zeros(horizons, CELL_COUNT, dtype=torch.long, device=device)
-    covered = torch.zeros(horizons, CELL_COUNT, dtype=torch.bool, device=device)
-    for candidate in (spread, landed):  # the neighbour's id first, then the id that landed here: the latter wins
-        who = candidate.reshape(horizons, CELL_COUNT).long()
-        offset = torch.arange(horizons, device=device).unsqueeze(1) * object_from_future.shape[1]
-        pose = object_from_future.reshape(-1, 3)[who + offset]
-        source = cells_at(transform(pose, centers.unsqueeze(0)))
-        fits = (who > 0) & source.inside & (object_id[source.rows] == who)
-        row = torch.where(fits, source.rows, row)
-        covered = covered | fits
-    return row + MOVER_ROWS, covered
-
-
-def _rigid(displacement: Tensor, center: Tensor) -> Tensor:
-    """Planar poses (x, y, yaw) of "turn about the centroid, then shift", with row 0 for nobody: [H, K + 1, 3]."""
-    yaw = displacement[..., 2]
-    turned = transform(torch.stack([torch.zeros_like(yaw), torch.zeros_like(yaw), yaw], -1), center.unsqueeze(0))
-    pose = torch.cat([center.unsqueeze(0) - turned + displacement[..., :2], yaw.unsqueeze(-1)], dim=-1)
-    return torch.nn.functional.pad(pose, (0, 0, 1, 0))
+    canvas = look_up(kept.row.reshape(-1), _flat(*_affine(fine_from_future, 0.0, FINE_M), FINE_SIDE))
+    rows = torch.arange(len(can_move), dtype=torch.int32, device=can_move.device)
+    flagged = torch.where(can_move, rows + FLAG, rows + 2 * FLAG)
+    evidence = look_up(torch.nn.functional.pad(flagged, (1, 0)), canvas)
+    return torch.where(here + evidence >= 3 * FLAG, evidence, here) % FLAG
 
 
 def move(
-    semantics: Int[Tensor, "X Y Z"],
-    object_id: Int[Tensor, "X Y"],
-    bare: Int[Tensor, "40000 16"],
+    seen: SeenRows,
     objects_center: Float[Tensor, "K 2"],
     displacement: Float[Tensor, "H K 3"],
     trajectory: Float[Tensor, "H 3"],
+    border: BorderRows,
     invented: Invented,
     kept: KeptColumns,
 ) -> Moved:
-    """The six future scenes."""
-    owner = object_id.reshape(-1).long()
+    """The six future scenes.
+
+    Args:
+        displacement: shift (m) and turn (rad) of each object about its centre, in the present ego frame.
+        trajectory: future ego poses in the present ego frame.
+    """
     last = displacement[-1, :, :2]
-    moves = torch.nn.functional.pad((last * last).sum(-1), (1, 0)) > MOVES_ABOVE_M**2
-    table = row_table(semantics, kept.columns, bare, invented)
-    has_movable = _is(table[:GROUND_ROWS], MOVABLE).any(dim=-1)
-    background, outside = background_rows(trajectory, moves[owner], invented.slot, kept, has_movable)
-    mover, covered = mover_rows(trajectory, displacement, objects_center, owner, moves)
-    row = torch.where(covered, mover, background)
-    origin = torch.where(covered, MOVED, torch.where(outside, INVENTED, OBSERVED))
-    horizons = trajectory.shape[0]
-    return Moved(table[row].reshape(horizons, *GRID.shape), origin.reshape(horizons, SIDE, SIDE))
+    moving = torch.nn.functional.pad((last * last).sum(-1) > MOVES_ABOVE_M**2, (1, 0))
+    owner = torch.where(seen.object_cells < 0, 0, look_up(seen.object_id, seen.object_cells.clamp(min=0)))
+    moves = look_up(moving, owner)
+    can_move = torch.cat([seen.object_id > 0, _is(unpack(kept.columns), MOVABLE).any(dim=-1)])
+    extended = extended_background(seen, moves, invented.chosen)
+    background = background_rows(trajectory, extended, kept, can_move)
+    landed = landings(trajectory, displacement, objects_center, seen.object_cells.clamp(min=0), owner, moves)
+    # One cell more, for what lands nowhere.
+    row = torch.nn.functional.pad(background.reshape(-1), (0, 1))
+    row = row.index_put((landed.future_cell,), landed.object_cell + MOVER_ROWS)[:-1].reshape(background.shape)
+    origin = (row >= MOVER_ROWS).to(torch.int32) + (row >= BORDER_ROWS).to(torch.int32)
+    return Moved(look_up(row_table(seen, kept.columns, border, invented), row), origin)

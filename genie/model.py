@@ -33,24 +33,28 @@ from genie.columns import (
     whole_grid,
 )
 from genie.config import ModelConfig
-from genie.decoder import EXTENDED, PAD, Invented, Invention, choose_columns, continue_border
-from genie.forecast import KeptColumns, Moved, bare_ground, move, without_movable
+from genie.decoder import EXTENDED, MARGIN, PAD, PRIOR_LOGIT, Invented, Invention, choose_columns
+from genie.forecast import KeptColumns, Moved, SeenRows, border_rows, look_up, move
 from genie.motion import MotionHead, TrajectoryHead
 from genie.observation import CENTER
+from genie.packing import unpack
+from genie.rows import WORDS
 from genie.state import StreamState
 from genie.tokenizer import ColumnTokenizer
 from perception.types import HORIZONS_S
 
 
 class TrackedOccupancy(NamedTuple):
-    """One observation and the objects in it, as `genie.observation.observe` prepares them."""
+    """One observation and the objects in it, as `genie.observation.observe` prepares them; voxels as packed rows
+    (genie/rows.py)."""
 
-    semantics: Int[Tensor, "X Y Z"]
+    rows: Int[Tensor, "X Y 4"]
     object_id: Int[Tensor, "X Y"]
+    object_cells: Int[Tensor, " C"]
     uncovered: Int[Tensor, "X Y"]
     objects: Float[Tensor, "K F"]
     evidence_row: Int[Tensor, "F F"]
-    evidence: Int[Tensor, "M Z"]
+    evidence: Int[Tensor, "M 4"]
     fine_from_ego: Float[Tensor, 3]
 
 
@@ -70,11 +74,15 @@ class Plan(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """semantics int32 [H, 200, 200, 16] in the future ego frames; trajectory [H, 3]; displacement [H, K, 3] of the
-    objects; confidence [H, 50, 50], probability that a voxel forecast as occupied in that column is right; origin int64
-    [H, 200, 200], where each cell came from (genie.forecast: OBSERVED, MOVED, INVENTED)."""
+    """What one tick says of the next three seconds.
 
-    semantics: Int[Tensor, "H X Y Z"]
+    rows:         int32 [H, 200, 200, 4], packed voxels (genie/rows.py) in the future ego frames.
+    trajectory:   [H, 3], future ego poses. displacement: [H, K, 3] of the objects.
+    confidence:   [H, 50, 50], probability that a voxel forecast as occupied in that column is right.
+    origin:       int32 [H, 200, 200], where each cell came from (genie.forecast: OBSERVED, MOVED, INVENTED).
+    """
+
+    rows: Int[Tensor, "H X Y 4"]
     trajectory: Float[Tensor, "H 3"]
     displacement: Float[Tensor, "H K 3"]
     confidence: Float[Tensor, "H 50 50"]
@@ -113,20 +121,17 @@ class GenieDrive(nn.Module):
         motion = self.motion(objects, velocity, tokens, window)
         expected = self.trajectory(tokens, velocity)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
-        bare = bare_ground(occupancy.semantics, occupancy.uncovered)
-        invented = self._invent(without_movable(occupancy.semantics, bare), tokens, trajectory)
-        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
-        moved = move(
-            occupancy.semantics,
-            occupancy.object_id,
-            bare,
-            occupancy.objects[:, CENTER],
-            motion.displacement[0],
-            trajectory,
-            invented,
-            kept,
+        seen = SeenRows(
+            occupancy.rows.reshape(-1, WORDS),
+            occupancy.object_id.reshape(-1),
+            occupancy.object_cells,
+            occupancy.uncovered.reshape(-1),
         )
-        forecast = Forecast(moved.semantics, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
+        border = border_rows(seen)
+        invented = self._invent(border.standing, tokens, trajectory)
+        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
+        moved = move(seen, occupancy.objects[:, CENTER], motion.displacement[0], trajectory, border, invented, kept)
+        forecast = Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
         return forecast, self._advance(state, encoded, now_from_past, filled)
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
@@ -136,7 +141,7 @@ class GenieDrive(nn.Module):
         return self._advance(state, encoded, now_from_past, state.filled * ego_motion.continues)
 
     def _encode(self, occupancy: TrackedOccupancy) -> Float[Tensor, "1 N d"]:
-        seen = (occupancy.semantics, occupancy.object_id, occupancy.objects)
+        seen = (unpack(occupancy.rows), occupancy.object_id, occupancy.objects)
         tokens: Tensor = self.tokenizer(*(x.unsqueeze(0) for x in seen))
         return tokens
 
@@ -183,21 +188,17 @@ class GenieDrive(nn.Module):
 
     def _invent(self, standing: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
         chosen = choose_columns(trajectory, self.config.invented)
-        column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="floor"), chosen % EXTENDED], dim=-1) - PAD
-        position = column.unsqueeze(0)
-        border = continue_border(standing.unsqueeze(0), position, COLUMNS)
+        column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="trunc"), chosen % EXTENDED], dim=-1) - PAD
         logits = self.invention(
-            tokens, self.places(COLUMNS, tokens), COLUMNS, position.to(tokens.dtype), border, self.tokenizer
+            tokens, COLUMNS, column.unsqueeze(0), standing.unsqueeze(0), self.tokenizer, PRIOR_LOGIT + MARGIN
         )
-        slots = torch.arange(self.config.invented, device=chosen.device)
-        slot = torch.full((EXTENDED * EXTENDED,), -1, device=chosen.device).index_put((chosen,), slots)
-        return Invented(slot, self.invention.classes(logits, border).reshape(-1, HEIGHT))
+        return Invented(chosen, self.invention.classes(logits).reshape(-1, HEIGHT))
 
     def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
         horizons = len(HORIZONS_S)
-        row = moved.origin.reshape(horizons, -1) + 3 * torch.arange(horizons, device=moved.origin.device).unsqueeze(1)
-        cells = self.confidence_of_origin.reshape(-1)[row].reshape(1, horizons, *moved.origin.shape[1:])
-        return nn.functional.avg_pool2d(cells, CELLS)[0]
+        of_origin = self.confidence_of_origin.reshape(-1)
+        first = 3 * torch.arange(horizons, dtype=torch.int32, device=of_origin.device).reshape(-1, 1, 1)
+        return nn.functional.avg_pool2d(look_up(of_origin, moved.origin + first).unsqueeze(0), CELLS)[0]
 
     def _advance(self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor) -> StreamState:
         """The present frame becomes the newest past frame; the oldest is dropped."""

@@ -15,6 +15,7 @@ from genie.forecast import INVENTED
 from genie.forecaster import Forecaster, ForecastResult
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import ObservedScene, observe, start_observer
+from genie.rows import as_rows, as_voxels
 from genie.state import empty_state
 from genie.training.checkpoint import load_model
 from perception.types import FREE, HORIZONS_S, SensorFrame
@@ -48,7 +49,7 @@ class ModelForecaster:
         trajectory = forecast.trajectory.numpy().astype(np.float64)
         xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
         poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
-        semantics = forecast.semantics.numpy().astype(np.uint8)
+        semantics = as_voxels(forecast.rows.numpy())
         if not self.show_fill:
             semantics[forecast.origin.numpy() == INVENTED] = FREE
         return ForecastResult(semantics, poses, forecast.origin.numpy(), forecast.confidence.numpy())
@@ -69,12 +70,13 @@ class ModelForecaster:
 def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
     """The arrays of an observation as the tensors of `GenieDrive.step`."""
     occupancy = TrackedOccupancy(
-        torch.from_numpy(scene.semantics).to(torch.int32),
+        torch.from_numpy(as_rows(scene.semantics)),
         torch.from_numpy(scene.object_id),
+        torch.from_numpy(scene.object_cells),
         torch.from_numpy(scene.uncovered),
         torch.from_numpy(scene.objects),
         torch.tensor(scene.evidence_row),
-        torch.tensor(scene.evidence, dtype=torch.int32),
+        torch.tensor(as_rows(scene.evidence)),
         torch.from_numpy(scene.fine_from_ego),
     )
     ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues)))

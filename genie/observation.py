@@ -17,6 +17,7 @@ from genie.objects import MAX_OBJECTS, Components, find_components, nearest_unco
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
 from perception.types import MOVABLE, SensorFrame
 
+MAX_OBJECT_CELLS = 4096  # C; real scenes have up to 1300
 PAST_S = (0.2, 0.5, 1.0)  # where was it then?
 # Columns of ObservedScene.objects. Vectors are in the ego frame at the stamp; SI units.
 CENTER, HEADING, MEASURED, FAST, SLOW = slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8), slice(8, 10)
@@ -35,6 +36,8 @@ class ObservedScene(NamedTuple):
 
     semantics:    uint8 [200, 200, 16].
     object_id:    int32 [200, 200], 0 or 1 + row in `objects`.
+    object_cells: int32 [C], flat indices of the cells that objects cover, -1 where there are fewer; if there are more,
+        those of the slowest objects are left out, and stay where they are.
     uncovered:    int32 [200, 200], flat index of the nearest cell that no object covers.
     objects:      float32 [K, OBJECT_CHANNELS], zero rows where there is no object.
     evidence_row, evidence, fine_from_ego: static columns kept from the past, as genie.evidence.FusedEvidence has them.
@@ -45,6 +48,7 @@ class ObservedScene(NamedTuple):
 
     semantics: NDArray[np.uint8]
     object_id: NDArray[np.int32]
+    object_cells: NDArray[np.int32]
     uncovered: NDArray[np.int32]
     objects: NDArray[np.float32]
     evidence_row: NDArray[np.int32]
@@ -87,11 +91,13 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
     tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
     motion, velocity, continues = _ego(state, frame, dt)
     fused, evidence = _fuse(state, frame, dt)
+    objects = object_features(components, tracks, frame.world_from_ego)
     scene = ObservedScene(
         semantics=frame.occupancy.semantics,
         object_id=components.object_id,
+        object_cells=covered_cells(components.object_id, objects),
         uncovered=nearest_uncovered(components.object_id),
-        objects=object_features(components, tracks, frame.world_from_ego),
+        objects=objects,
         evidence_row=fused.row,
         evidence=fused.columns,
         fine_from_ego=fused.fine_from_ego,
@@ -114,6 +120,17 @@ def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[n
     now_from_previous = inverse(frame.world_from_ego) @ state.world_from_ego
     rates = planar(inverse(now_from_previous)) / dt
     return planar(now_from_previous).astype(np.float32), rates.astype(np.float32), np.ones(1, np.float32)
+
+
+def covered_cells(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.int32]:
+    """`object_cells` of ObservedScene."""
+    cells = np.flatnonzero(object_id)
+    if len(cells) > MAX_OBJECT_CELLS:
+        speed = np.linalg.norm(objects[object_id.ravel()[cells] - 1, SLOW], axis=-1)
+        cells = cells[np.argsort(-speed, kind="stable")[:MAX_OBJECT_CELLS]]
+    out = np.full(MAX_OBJECT_CELLS, -1, np.int32)
+    out[: len(cells)] = cells
+    return out
 
 
 def object_features(components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]) -> NDArray[np.float32]:

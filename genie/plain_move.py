@@ -93,7 +93,7 @@ def _kept(
     j = np.floor((np.sin(yaw) * x + np.cos(yaw) * y + ty) / FINE_M).astype(np.int64).clip(0, FINE_SIDE - 1)
     row = scene.evidence_row[i, j]
     table = np.concatenate([scene.semantics.reshape(-1, GRID.shape[2]), scene.evidence])
-    return row != NOTHING_KEPT, table[row]
+    return row != NOTHING_KEPT, table[row - 1]
 
 
 def _reach(scene: ObservedScene) -> NDArray[np.float64]:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from genie.attention import KeysValues
 from genie.columns import Window, take_rows, warp_columns
 from genie.config import TrainConfig
-from genie.decoder import PRIOR_LOGIT, STATIC, continue_border
+from genie.decoder import STATIC
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
+from genie.ring import ring_cells
 from genie.training.batches import Batch
 from perception.types import FREE, NUM_CLASSES
 
@@ -117,14 +118,13 @@ def overlap(displacement: Tensor, objects: Tensor, truth: Tensor) -> Tensor:
 
 def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Cross entropy (nats a voxel) of invented columns, learned and merely copied; movable voxels do not count."""
-    border = continue_border(batch.standing.int(), batch.invent, side)
-    logits = model.invention(
-        tokens, model.places(side, tokens), side, batch.invent.to(tokens.dtype), border, model.tokenizer
-    )
+    cells = torch.from_numpy(ring_cells(side)).to(tokens.device)
+    ring = batch.standing[:, cells].int()
+    logits = model.invention(tokens, side, batch.invent, ring, model.tokenizer)
     to_static = torch.full((NUM_CLASSES,), IGNORE, device=logits.device)
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
-    copied = model.invention.copied(border) * PRIOR_LOGIT
+    copied = model.invention.copied(side, batch.invent, ring)
     weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)

@@ -128,7 +128,7 @@ def test_the_past_sharpens_what_one_frame_aliases() -> None:
 
 def test_a_standing_ego_keeps_nothing_that_it_does_not_see() -> None:
     fused, _ = fuse_all([drive(1, 0.0)[0]] * 4)
-    assert (fused.row < CELLS).all()
+    assert (fused.row <= CELLS).all()
 
 
 def test_what_vanishes_is_dropped_at_once() -> None:
@@ -174,9 +174,9 @@ def test_more_than_fits_falls_back_to_the_present() -> None:
         semantics = np.full(GRID.shape, FREE, np.uint8)
         semantics[:, :, 2] = np.where(rng.random((200, 200)) < 0.5, DRIVEABLE, FREE)
         fused, evidence = fuse(evidence, semantics, ego, DT if n else 0.0)
-    kept = fused.row[fused.row >= CELLS]
+    kept = fused.row[fused.row > CELLS]
     assert len(kept) == MAX_KEPT
-    assert sorted(kept) == list(range(CELLS, CELLS + MAX_KEPT))
+    assert sorted(kept) == list(range(1 + CELLS, 1 + CELLS + MAX_KEPT))
 
 
 def test_no_evidence_is_shared_and_cannot_be_written() -> None:

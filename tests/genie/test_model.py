@@ -17,6 +17,7 @@ from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster, plan_tensors, tick_tensors, zero_parts
 from genie.observation import ObservedScene, observe, start_observer
 from genie.plain_move import measured_displacement, plain_move
+from genie.rows import as_voxels
 from genie.state import empty_state
 from perception.types import FREE
 
@@ -70,7 +71,7 @@ def test_the_forecaster_equals_running_every_tick(
         forecaster.observe(sequence.frame(t))
     lazy = forecaster.run(plan)
     torch.testing.assert_close(lazy.displacement, whole.displacement)
-    assert (lazy.semantics == whole.semantics).all()
+    assert (lazy.rows == whole.rows).all()
 
 
 def test_history_reaches_the_forecast_and_ends_where_it_should(model: GenieDrive, scenes: list[ObservedScene]) -> None:
@@ -105,7 +106,7 @@ def test_without_learned_parts_it_is_the_tracker(scenes: list[ObservedScene], se
     from calib.transforms import planar
 
     plain = plain_move(scenes[-1], measured_displacement(scenes[-1]), planar(plan))
-    assert (forecast.semantics.numpy() != plain).mean() < 2e-4
+    assert (as_voxels(forecast.rows.numpy()) != plain).mean() < 2e-4
 
 
 def test_without_motion_and_fill_it_is_ego_warp(model: GenieDrive, sequence: Sequence) -> None:
@@ -125,7 +126,7 @@ def test_without_motion_and_fill_it_is_ego_warp(model: GenieDrive, sequence: Seq
 def test_invented_columns_show_and_nothing_else_does(model: GenieDrive, scenes: list[ObservedScene]) -> None:
     forecast, _ = run_every_tick(model, scenes, None)
     assert forecast.trajectory[-1, 0].abs() < 80
-    assert set(np.unique(forecast.semantics.numpy())) <= set(range(FREE + 1))
+    assert set(np.unique(as_voxels(forecast.rows.numpy()))) <= set(range(FREE + 1))
     confidence = forecast.confidence
     assert confidence.shape == (6, 50, 50) and (confidence >= 0).all() and (confidence <= 1).all()
 
