@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calib.errors import InputError
-from deploy.spec import GRAPH_FILE, MANIFEST_FILE, Manifest, read_manifest
+from deploy.spec import MANIFEST_FILE, Manifest, read_manifest
 
 
 def sha256_of(path: Path) -> str:
@@ -47,19 +47,20 @@ def new_export(folder: Path) -> Iterator[Path]:
 
 
 def verify_bundle(folder: Path) -> Manifest:
-    """The manifest, if the graph is the one that it describes.
+    """The manifest, if the graphs are those that it describes.
 
     Raises:
         InputError: a file is missing or not what the manifest says; the message names it.
     """
     manifest = read_manifest(folder)
-    graph = Path(folder) / GRAPH_FILE
-    found = sha256_of(graph) if graph.is_file() else None
-    if found != manifest.graph_sha256:
-        raise InputError(
-            "the file is missing" if found is None else f"sha256 {found}",
-            expected=f"sha256 {manifest.graph_sha256}, as the manifest says",
-            fix="copy the whole export again, or export again",
-            path=graph,
-        )
+    for graph in manifest.graphs.values():
+        path = Path(folder) / graph.file
+        found = sha256_of(path) if path.is_file() else None
+        if found != graph.sha256:
+            raise InputError(
+                "the file is missing" if found is None else f"sha256 {found}",
+                expected=f"sha256 {graph.sha256}, as the manifest says",
+                fix="copy the whole export again, or export again",
+                path=path,
+            )
     return manifest

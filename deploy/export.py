@@ -1,4 +1,4 @@
-"""A checkpoint becomes a bundle: one static ONNX graph for ONNX Runtime and TensorRT, its weights and its manifest."""
+"""A checkpoint becomes a bundle: static ONNX graphs for ONNX Runtime and TensorRT, their weights and its manifest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor
 
-from calib.errors import CheckFailed
+from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import new_export, sha256_of
-from deploy.spec import GRAPH_FILE, WEIGHTS_FILE, Manifest, TensorSpec
-from deploy.tick import Tick, example_inputs, output_names
+from deploy.graphs import Graph, graphs_of
+from deploy.spec import FORMS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_weights, read_checkpoint, save_checkpoint
@@ -36,28 +35,28 @@ class Exported:
     manifest: Manifest
 
 
-def export(checkpoint: Path, folder: Path) -> Exported:
+def export(checkpoint: Path, folder: Path, form: str = "gated") -> Exported:
     """Writes the bundle of a checkpoint.
 
+    Args:
+        form: "gated", or "dense": its twin, which computes every column every tick.
+
     Raises:
-        InputError: the checkpoint cannot be read, or `folder` holds something else than an export.
-        CheckFailed: the graph has something that TensorRT or CUDA graphs refuse.
+        InputError: the checkpoint cannot be read, no such form, or `folder` holds something else than an export.
+        CheckFailed: a graph has something that TensorRT or CUDA graphs refuse.
     """
+    if form not in FORMS:
+        raise InputError(f"form {form!r}", expected=f"one of {', '.join(FORMS)}", fix="choose one of these")
     loaded = read_checkpoint(checkpoint)
     model = GenieDrive(loaded.config.model).eval()
     load_weights(model, loaded, checkpoint)
     with new_export(folder) as fresh:
-        trace(model, fresh / "traced.onnx")
-        graph = fold(fresh / "traced.onnx", fresh / GRAPH_FILE)
-        (fresh / "traced.onnx").unlink()
-        check_graph(graph)
+        graphs = {graph.name: write_graph(graph, fresh) for graph in graphs_of(model, form)}
         save_checkpoint(fresh / WEIGHTS_FILE, model, loaded.config, loaded.step)
         manifest = Manifest(
-            inputs=_specs(graph.graph.input),
-            outputs=_specs(graph.graph.output),
-            operators=operators(graph),
+            form=form,
+            graphs=graphs,
             opset=OPSET,
-            graph_sha256=sha256_of(fresh / GRAPH_FILE),
             weights_sha256=weights_digest(model),
             config=loaded.config,
             step=loaded.step,
@@ -67,26 +66,32 @@ def export(checkpoint: Path, folder: Path) -> Exported:
     return Exported(Path(folder), manifest)
 
 
-def trace(model: GenieDrive, path: Path) -> None:
-    """One tick as torch traces it; every shape is static, the state comes and goes as inputs and outputs."""
-    inputs = example_inputs(model.config)
+def write_graph(graph: Graph, folder: Path) -> GraphSpec:
+    """Traces, folds, checks and writes folder/NAME.onnx."""
+    traced, path = folder / "traced.onnx", folder / f"{graph.name}.onnx"
+    trace(graph, traced)
+    folded = fold(traced, path)
+    traced.unlink()
+    check_graph(folded)
+    ends = folded.graph
+    return GraphSpec(path.name, sha256_of(path), _specs(ends.input), _specs(ends.output), operators(folded))
+
+
+def trace(graph: Graph, path: Path) -> None:
+    """As torch traces it; every shape is static, the state comes and goes as inputs and outputs."""
     with torch.inference_mode(), warnings.catch_warnings():
         # The tracer warns of each Python number that it takes for constant; static shapes are what is wanted here.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Tick(model.eval()),
-            _fill(inputs),
+            graph.module.eval(),
+            # Copies, so that no two inputs share memory and none can be taken for a constant.
+            tuple(tensor.clone() for tensor in graph.inputs.values()),
             str(path),
-            input_names=list(inputs),
-            output_names=list(output_names(model.config)),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
             opset_version=OPSET,
             dynamo=False,
         )
-
-
-def _fill(inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    """Copies, so that no two inputs share memory and none can be taken for a constant."""
-    return tuple(tensor.clone() for tensor in inputs.values())
 
 
 def fold(traced: Path, path: Path) -> onnx.ModelProto:
@@ -96,8 +101,9 @@ def fold(traced: Path, path: Path) -> onnx.ModelProto:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
-    # With every shape known beforehand, what is computed from shapes folds, too.
-    shaped = onnx.shape_inference.infer_shapes(onnx.load(str(traced)), strict_mode=True, data_prop=True)
+    # With every shape known beforehand, what is computed from shapes folds, too. Data propagation would take an Add of
+    # [n, 1] and [m] for one of shapes, and refuse it.
+    shaped = onnx.shape_inference.infer_shapes(onnx.load(str(traced)), strict_mode=True)
     onnxruntime.InferenceSession(shaped.SerializeToString(), options, providers=["CPUExecutionProvider"])
     graph = onnx.load(str(path))
     graph.ir_version = IR_VERSION

@@ -18,8 +18,8 @@ from perception.types import SensorFrame
 
 
 class BundleForecaster:
-    """Runs the graph over the last frames when a forecast is asked for: a state depends on exactly the last `history`
-    frames (see genie.model_forecaster.ModelForecaster, its twin in PyTorch)."""
+    """Every frame is a tick, as on the car (genie.gated_forecaster is its twin in PyTorch). Of the dense
+    form a state depends on exactly the last `history` frames, so those few are run when a forecast is asked for."""
 
     def __init__(self, bundle: Path, *, threads: int = 2) -> None:
         """
@@ -27,22 +27,34 @@ class BundleForecaster:
             InputError: the folder is not a whole export.
         """
         self._runtime = OnnxRuntime(bundle, threads=threads)
+        manifest = self._runtime.manifest
+        self._gated = manifest.form == "gated"
+        self._keep = 1 if self._gated else manifest.config.model.history + 1
         self.name = Path(bundle).name
         self.reset()
 
     def reset(self) -> None:
+        self._runtime.reset()
         self._observer = start_observer()
-        self._recent: deque[ObservedScene] = deque(maxlen=self._runtime.manifest.config.model.history + 1)
+        self._waiting: deque[ObservedScene] = deque()
 
     def observe(self, frame: SensorFrame) -> None:
         scene, self._observer = observe(frame, self._observer)
-        self._recent.append(scene)
+        self._waiting.append(scene)
+        if len(self._waiting) > self._keep:
+            first = self._waiting.popleft()
+            if self._gated:
+                self._runtime.tick(tick_inputs(first, None))
 
     def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
-        if not self._recent:
-            raise ValueError("forecast() before the first observe()")
-        self._runtime.reset()
-        for scene in self._recent:
+        """Raises ValueError if nothing was observed since the last one."""
+        if not self._waiting:
+            raise ValueError("forecast() before an observe()")
+        if not self._gated:
+            self._runtime.reset()
+        for scene in self._waiting:
             outputs = self._runtime.tick(tick_inputs(scene, ego_from_future))
+        if self._gated:
+            self._waiting.clear()
         poses = ego_from_future if ego_from_future is not None else poses_of(outputs[TRAJECTORY])
         return ForecastResult(as_voxels(outputs[ROWS].copy()), poses)

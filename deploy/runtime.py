@@ -1,4 +1,4 @@
-"""Runs one tick of an exported graph. The state stays in the runtime: two sets of buffers that swap after each tick."""
+"""Runs the exported graphs of a tick. The state stays in the runtime: two sets of buffers that swap after each tick."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import onnxruntime
 
 from calib.errors import InputError
 from deploy.bundle_files import verify_bundle
-from deploy.spec import GRAPH_FILE, STATE_IN, STATE_OUT, TensorSpec
+from deploy.spec import GATE, LINK, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, GraphSpec, Manifest, TensorSpec, tick_of
+from genie.buckets import START, choose_bucket, refresh_due
 
 Array = np.ndarray[Any, Any]
-_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
+_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
 
 
 class Runtime(Protocol):
-    """A graph (or the model itself) with its state."""
+    """The graphs of a tick (or the model itself) with their state."""
 
     def reset(self) -> None:
         """Forgets the stream."""
@@ -28,10 +29,11 @@ class Runtime(Protocol):
         """Runs once and advances the state.
 
         Args:
-            inputs: all graph inputs but the state, by name.
+            inputs: all that deploy.pipeline.tick_inputs tells, by name.
 
         Returns:
-            all graph outputs but the state, by name. They may be overwritten by the next tick: copy what is kept.
+            rows, trajectory and confidence of the forecast, by name. They may be overwritten by the next tick: copy
+            what is kept.
         """
         ...
 
@@ -39,36 +41,42 @@ class Runtime(Protocol):
         """The state after the last tick, by name without prefix; as short-lived as the outputs."""
         ...
 
+    def computed(self) -> int:
+        """Columns that the last tick computed; 0 before the first."""
+        ...
+
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU. All buffers are allocated once and bound once."""
+    """ONNX Runtime on the CPU. All buffers are allocated once and bound once. A gated bundle has a graph for each
+    bucket, all on the same buffers; the host chooses by one integer of the gate."""
 
     def __init__(self, bundle: Path, *, threads: int = 2) -> None:
         """
         Raises:
-            InputError: the bundle is not whole, or its graph has other inputs or outputs than its manifest.
+            InputError: the bundle is not whole, or a graph has other inputs or outputs than its manifest.
         """
         self.manifest = manifest = verify_bundle(bundle)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A spinning thread keeps a core from the rest of the car's software between two ticks.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = Path(bundle) / GRAPH_FILE
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        _check_ends("inputs", self._session.get_inputs(), manifest.inputs, path)
-        _check_ends("outputs", self._session.get_outputs(), manifest.outputs, path)
-        self._inputs = {s.name: s.empty() for s in manifest.inputs if not s.name.startswith(STATE_IN)}
-        self._outputs = {s.name: s.empty() for s in manifest.outputs if not s.name.startswith(STATE_OUT)}
-        specs = {s.name[len(STATE_IN) :]: s for s in manifest.inputs if s.name.startswith(STATE_IN)}
-        self._states = [{name: spec.empty() for name, spec in specs.items()} for _ in range(2)]
+        self._gate = manifest.config.model.gate if GATE in manifest.graphs else None
+        sessions = {name: _session(Path(bundle) / g.file, g, threads) for name, g in manifest.graphs.items()}
+        specs = _tensors(manifest)
+        states = {name[len(STATE_IN) :]: spec for name, spec in specs.items() if name.startswith(STATE_IN)}
+        self._states = [{name: spec.empty() for name, spec in states.items()} for _ in range(2)]
+        self._buffers = {n: s.empty() for n, s in specs.items() if not n.startswith((STATE_IN, STATE_OUT))}
+        produced = {s.name for g in manifest.graphs.values() for s in g.outputs}
+        self._inputs = {n: a for n, a in self._buffers.items() if n not in produced and n != REFRESH}
+        self._outputs = {n: a for n, a in self._buffers.items() if n in produced and not n.startswith(LINK)}
         self._newest = 0  # which of the two holds the state after the last tick
-        self._bindings = [self._bind(old=0, new=1), self._bind(old=1, new=0)]
+        self._bound = {
+            name: (session, [self._bind(session, manifest.graphs[name], old, 1 - old) for old in range(2)])
+            for name, session in sessions.items()
+        }
+        self._bucket = START
+        self._computed = 0
 
     def reset(self) -> None:
         for buffer in self._states[self._newest].values():
             buffer.fill(0)
+        self._bucket = START
 
     def tick(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         for name, buffer in self._inputs.items():
@@ -78,22 +86,62 @@ class OnnxRuntime:
                     f"{name} is {given.dtype} {given.shape}, the graph wants {buffer.dtype} {buffer.shape}"
                 )
             buffer[...] = given
-        self._session.run_with_iobinding(self._bindings[self._newest])
+        self._run(TICK if self._gate is None else self._choose())
         self._newest = 1 - self._newest
         return self._outputs
 
     def state(self) -> dict[str, Array]:
         return self._states[self._newest]
 
-    def _bind(self, *, old: int, new: int) -> onnxruntime.IOBinding:
-        binding = self._session.io_binding()
-        reads = {**self._inputs, **{STATE_IN + name: a for name, a in self._states[old].items()}}
-        writes = {**self._outputs, **{STATE_OUT + name: a for name, a in self._states[new].items()}}
-        for name, array in reads.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        for name, array in writes.items():
-            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    def computed(self) -> int:
+        return self._computed
+
+    def _choose(self) -> str:
+        """Runs the gate; the name of the tick that computes as many columns as it asks for."""
+        assert self._gate is not None
+        dt_s = float(self._buffers["dt"][0])
+        self._buffers[REFRESH][0] = refresh_due(self._bucket, dt_s, self._gate)
+        self._run(GATE)
+        self._bucket = choose_bucket(int(self._buffers[NEEDED][0]), self._bucket, dt_s, self._gate)
+        self._computed = self._bucket.bucket
+        return tick_of(self._computed)
+
+    def _run(self, graph: str) -> None:
+        session, bindings = self._bound[graph]
+        session.run_with_iobinding(bindings[self._newest])
+
+    def _bind(
+        self, session: onnxruntime.InferenceSession, graph: GraphSpec, old: int, new: int
+    ) -> onnxruntime.IOBinding:
+        binding = session.io_binding()
+        for spec in graph.inputs:
+            array = self._array(spec.name, STATE_IN, self._states[old])
+            binding.bind_ortvalue_input(spec.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for spec in graph.outputs:
+            array = self._array(spec.name, STATE_OUT, self._states[new])
+            binding.bind_ortvalue_output(spec.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         return binding
+
+    def _array(self, name: str, prefix: str, state: dict[str, Array]) -> Array:
+        return state[name[len(prefix) :]] if name.startswith(prefix) else self._buffers[name]
+
+
+def _session(path: Path, graph: GraphSpec, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A spinning thread keeps a core from the rest of the car's software between two ticks.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    _check_ends("inputs", session.get_inputs(), graph.inputs, path)
+    _check_ends("outputs", session.get_outputs(), graph.outputs, path)
+    return session
+
+
+def _tensors(manifest: Manifest) -> dict[str, TensorSpec]:
+    """Every input and output of every graph, by name: a name means the same tensor everywhere."""
+    return {s.name: s for graph in manifest.graphs.values() for s in (*graph.inputs, *graph.outputs)}
 
 
 def _check_ends(what: str, nodes: list[Any], specs: tuple[TensorSpec, ...], path: Path) -> None:

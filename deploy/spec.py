@@ -1,6 +1,8 @@
 """What an export is: the manifest beside the graph, and the names that exporter, runtimes and pipeline share.
 
-DIR/model.onnx            one tick; state as inputs `state_in.*` and outputs `state_out.*`
+DIR/*.onnx                state as inputs `state_in.*` and outputs `state_out.*`. Of the dense form: tick.onnx. Of the
+                          gated form: gate.onnx, and tick_K.onnx for each bucket of K columns; what the gate tells the
+                          ticks are its outputs and their inputs `link.*`
 DIR/weights.safetensors   the weights it was made from, for `geniedrive parity`; the car does not need them
 DIR/manifest.json         this file's `Manifest`, with a digest of itself
 """
@@ -20,15 +22,17 @@ from calib.files import write_text
 from genie.config import Config, from_tree, to_tree
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
-SCHEMA = 1
-GRAPH_FILE = "model.onnx"
+SCHEMA = 2
+FORMS = ("gated", "dense")
+TICK, GATE = "tick", "gate"  # names of graphs
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 PLAN, PLAN_GIVEN = "plan", "plan_given"  # the other inputs are named as the fields of ObservedScene, but "rows"
 # rows: int32 [H, 200, 200, 4], the same bytes as uint8 voxels [H, 200, 200, 16] (genie/rows.py)
 ROWS, TRAJECTORY, CONFIDENCE = "forecast.rows", "forecast.trajectory", "forecast.confidence"
-STATE_IN, STATE_OUT = "state_in.", "state_out."
+STATE_IN, STATE_OUT, LINK = "state_in.", "state_out.", "link."
+REFRESH, NEEDED, ORDER = "refresh", "needed", "link.order"
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,29 @@ class ParityLimits:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """graph_sha256: of the file model.onnx. weights_sha256: of the tensors, whatever file they lie in
-    (deploy.torch_runtime.weights_digest). operators: how many nodes of each kind the graph has. versions: what wrote
-    it."""
+class GraphSpec:
+    """A graph of a bundle. file: its name in the folder. sha256: of that file. operators: nodes of each kind."""
 
+    file: str
+    sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: dict[str, int]
+
+
+def tick_of(bucket: int) -> str:
+    """Name of the graph that computes so many columns."""
+    return f"{TICK}_{bucket}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """form: one of FORMS. graphs: by name. weights_sha256: of the tensors, whatever file they lie in
+    (deploy.torch_runtime.weights_digest). versions: what wrote it."""
+
+    form: str
+    graphs: dict[str, GraphSpec]
     opset: int
-    graph_sha256: str
     weights_sha256: str
     config: Config
     step: int
@@ -82,6 +99,11 @@ class Manifest:
     horizons_s: tuple[float, ...] = HORIZONS_S
     limits: ParityLimits = ParityLimits()
     schema: int = SCHEMA
+
+    @property
+    def nodes(self) -> int:
+        """Of all graphs."""
+        return sum(sum(graph.operators.values()) for graph in self.graphs.values())
 
     @property
     def digest(self) -> str:
@@ -146,8 +168,7 @@ def _from_tree(tree: dict[str, Any], path: Path) -> Manifest:
     return Manifest(
         **{
             **tree,
-            "inputs": _specs(tree["inputs"]),
-            "outputs": _specs(tree["outputs"]),
+            "graphs": {name: _graph(graph) for name, graph in tree["graphs"].items()},
             "config": from_tree(Config, tree["config"], path),
             "grid": VoxelGrid(tuple(grid["shape"]), grid["voxel_size"], tuple(grid["origin"])),
             "class_names": tuple(tree["class_names"]),
@@ -155,6 +176,10 @@ def _from_tree(tree: dict[str, Any], path: Path) -> Manifest:
             "limits": ParityLimits(**tree["limits"]),
         }
     )
+
+
+def _graph(tree: dict[str, Any]) -> GraphSpec:
+    return GraphSpec(**{**tree, "inputs": _specs(tree["inputs"]), "outputs": _specs(tree["outputs"])})
 
 
 def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from calib.errors import InputError
-from deploy.spec import STATE_IN, WEIGHTS_FILE, Manifest
-from deploy.tick import OUTPUTS, Tick, example_inputs, flatten_state, state_names
+from deploy.graphs import OUTPUTS, dense_state, gated_state, graphs_of
+from deploy.spec import GATE, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
+from genie.buckets import START, choose_bucket, refresh_due
 from genie.model import GenieDrive
-from genie.state import empty_state
 from genie.training.checkpoint import load_model
 
 Array = np.ndarray[Any, Any]
@@ -23,25 +24,41 @@ Array = np.ndarray[Any, Any]
 class TorchRuntime:
     """See deploy.runtime.Runtime. Runs in torch's own number of threads."""
 
-    def __init__(self, model: GenieDrive) -> None:
-        self._tick = Tick(model.eval())
-        self._config = model.config
-        self._names = tuple(example_inputs(self._config))
+    def __init__(self, model: GenieDrive, form: str = "gated") -> None:
+        self._graphs = {graph.name: graph for graph in graphs_of(model.eval(), form)}
+        self._gate = model.config.gate if GATE in self._graphs else None
+        self._empty = gated_state(model.config) if self._gate else dense_state(model.config)
+        self._computed = 0
         self.reset()
 
     def reset(self) -> None:
-        self._state = dict(zip(state_names(self._config), flatten_state(empty_state(self._config)), strict=True))
+        self._state = {STATE_IN + name: torch.zeros_like(tensor) for name, tensor in self._empty.items()}
+        self._bucket = START
 
     @torch.inference_mode()
     def tick(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        state = {STATE_IN + name: tensor for name, tensor in self._state.items()}
-        given = {**{name: torch.from_numpy(array) for name, array in inputs.items()}, **state}
-        out = self._tick(*(given[name] for name in self._names))
-        self._state = dict(zip(self._state, out[len(OUTPUTS) :], strict=True))
-        return {name: tensor.numpy() for name, tensor in zip(OUTPUTS, out[: len(OUTPUTS)], strict=True)}
+        given = {**{name: torch.from_numpy(array) for name, array in inputs.items()}, **self._state}
+        name = TICK
+        if self._gate is not None:
+            dt_s = float(inputs["dt"][0])
+            given[REFRESH] = torch.tensor([float(refresh_due(self._bucket, dt_s, self._gate))])
+            given |= self._run(GATE, given)
+            self._bucket = choose_bucket(int(given[NEEDED]), self._bucket, dt_s, self._gate)
+            self._computed = self._bucket.bucket
+            name = tick_of(self._computed)
+        told = self._run(name, given)
+        self._state = {STATE_IN + n[len(STATE_OUT) :]: t for n, t in told.items() if n.startswith(STATE_OUT)}
+        return {name: told[name].numpy() for name in OUTPUTS}
 
     def state(self) -> dict[str, Array]:
-        return {name: tensor.numpy() for name, tensor in self._state.items()}
+        return {name[len(STATE_IN) :]: tensor.numpy() for name, tensor in self._state.items()}
+
+    def computed(self) -> int:
+        return self._computed
+
+    def _run(self, name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        graph = self._graphs[name]
+        return dict(zip(graph.outputs, graph.module(*(given[n] for n in graph.inputs)), strict=True))
 
 
 def weights_digest(model: GenieDrive) -> str:

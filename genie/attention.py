@@ -11,13 +11,15 @@ holds on the whole grid, where a softmax without reach would spread over four ti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-ROTARY_PERIODS = (6.0, 200.0)  # columns: the shortest and the longest wavelength
+ROTARY_PERIODS = (6.0, 96.0)  # columns: the shortest and the longest wavelength
+ROTARY_CHANNELS = 12  # of each head: turning all of them says no more, and every cached key is turned every tick
 REACH = (4.0, 16.0)  # columns: standard deviations of the first and the last head
 PLACE_CHANNELS = 4  # of each head: with a place, keys are as wide as values, which fast kernels want
 MIDDLE = 24.5  # columns: positions are counted from there, so that their squares stay small
@@ -37,7 +39,7 @@ def key_width(width: int, heads: int) -> int:
 
 
 class Places(NamedTuple):
-    """Where tokens are. cos, sin: rotary phases, [B, N, half a key]; xy: [B, N, 2], columns, for the reach."""
+    """Where tokens are. cos, sin: rotary phases, [B, N, pairs]; xy: [B, N, 2], columns, for the reach."""
 
     cos: Tensor
     sin: Tensor
@@ -46,7 +48,7 @@ class Places(NamedTuple):
 
 def places(position: Float[Tensor, "B N 2"], head_width: int) -> Places:
     """Of positions in columns: half of the rotary pairs turn with x, half with y."""
-    pairs = (head_width - PLACE_CHANNELS) // 4
+    pairs = min(ROTARY_CHANNELS, head_width - PLACE_CHANNELS) // 4
     low, high = ROTARY_PERIODS
     exponent = torch.arange(pairs, device=position.device, dtype=torch.float32) / max(pairs - 1, 1)
     frequency = (2 * torch.pi / low) * (low / high) ** exponent
@@ -60,13 +62,23 @@ def join(first: Places, second: Places) -> Places:
 
 
 def rotate(x: Float[Tensor, "B h N w"], phase: Places) -> Float[Tensor, "B h N w"]:
-    first, second = x.chunk(2, dim=-1)
+    """Turns the first channels; the others carry content alone."""
     cos, sin = phase.cos.unsqueeze(1), phase.sin.unsqueeze(1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    pairs = cos.shape[-1]
+    first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], dim=-1)
+
+
+class KeyBlock(NamedTuple):
+    """Cached keys and values, where they are, and what is added to the logits of each: [B, M]."""
+
+    read: KeysValues
+    place: Places
+    bias: Tensor
 
 
 class Attention(nn.Module):
-    """Multi-head attention from `queries` to `source` tokens and, if given, cached keys and values."""
+    """Multi-head attention from `queries` to cached keys and values."""
 
     reach: Tensor
 
@@ -93,29 +105,76 @@ class Attention(nn.Module):
         key_place: Places,
         readable: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B Q d"]:
-        q = rotate(self._split(self.query(queries)), query_place)
-        k = rotate(self._split(read.keys), key_place)
-        scale = q.shape[-1] ** -0.5
-        q, k = self._within_reach(q, query_place.xy, k, key_place.xy, readable, scale)
-        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), scale=scale)
+        bias = torch.zeros_like(key_place.xy[..., 0])
+        if readable is not None:
+            bias = torch.where(readable, 0.0, FAR_BELOW).to(bias.dtype)
+        q, k = self._asked(queries, query_place, slice(None)), self._keys(read.keys, key_place, bias, slice(None))
+        out = nn.functional.scaled_dot_product_attention(q, k, self._split(read.values), scale=self._scale)
         return self.out(out.transpose(1, 2).flatten(2))
 
-    def _within_reach(
-        self, q: Tensor, query_xy: Tensor, k: Tensor, key_xy: Tensor, readable: Tensor | None, scale: float
-    ) -> tuple[Float[Tensor, "B h Q w"], Float[Tensor, "B h M w"]]:
-        """Appends the place channels. The products of three subtract distance^2 / (2 reach^2) from the logits, but for
-        a constant of each query, which a softmax does not see; that of the fourth buries what must not be read.
-        Neither a matrix of distances nor one of masks is ever made."""
-        at, to = (query_xy - MIDDLE).unsqueeze(1), (key_xy - MIDDLE).unsqueeze(1)
+    def of_rows(
+        self,
+        queries: Float[Tensor, "B Q d"],
+        query_place: Places,
+        blocks: Sequence[KeyBlock],
+        first: Sequence[int],
+    ) -> Float[Tensor, "B Q d"]:
+        """`forward` over several blocks of keys, which are never joined, for queries that are sorted by rank.
+
+        Args:
+            first: how many of the queries each head reads for: the first ones; not rising from head to head. What a
+                head does not read for is not computed.
+        """
+        out = self.out.bias.expand(*queries.shape[:2], -1)
+        width = queries.shape[-1] // self.heads
+        start = 0
+        while start < self.heads:
+            rows = first[start]
+            stop = start + sum(f == rows for f in first[start:])
+            place = Places(*(x[:, :rows] for x in query_place))
+            read = self._read(queries[:, :rows], place, blocks, slice(start, stop))
+            added = read.transpose(1, 2).flatten(2) @ self.out.weight[:, start * width : stop * width].T
+            out = torch.cat([out[:, :rows] + added, out[:, rows:]], dim=1) if rows < out.shape[1] else out + added
+            start = stop
+        return out
+
+    def _read(
+        self, queries: Tensor, query_place: Places, blocks: Sequence[KeyBlock], heads: slice
+    ) -> Float[Tensor, "B h Q w"]:
+        q = self._asked(queries, query_place, heads) * self._scale
+        keys = [self._keys(b.read.keys, b.place, b.bias, heads) for b in blocks]
+        shares = torch.softmax(torch.cat([q @ k.transpose(2, 3) for k in keys], dim=-1), dim=-1)
+        parts = shares.split([k.shape[2] for k in keys], dim=-1)
+        read = [part @ self._split(b.read.values)[:, heads] for part, b in zip(parts, blocks, strict=True)]
+        total = read[0]
+        for more in read[1:]:
+            total = total + more
+        return total
+
+    @property
+    def _scale(self) -> float:
+        return float((self.query.out_features // self.heads) ** -0.5)
+
+    def _asked(self, queries: Tensor, place: Places, heads: slice) -> Float[Tensor, "B h Q w"]:
+        """Queries of some heads, with their place channels. The products of three with those of the keys subtract
+        distance^2 / (2 reach^2) from the logits, but for a constant of each query, which a softmax does not see; the
+        fourth lets the keys' bias in. Neither a matrix of distances nor one of masks is ever made."""
+        width = self.query.out_features // self.heads
+        first, last, _ = heads.indices(self.heads)
+        some = slice(first * width, last * width)
+        asked = nn.functional.linear(queries, self.query.weight[some], self.query.bias[some])
+        q = rotate(asked.unflatten(2, (-1, width)).transpose(1, 2), place)
+        at = (place.xy - MIDDLE).unsqueeze(1)
         one = torch.ones_like(at[..., :1])
-        towards = torch.cat([at, one], dim=-1) / self.reach**2
-        towards = torch.cat([towards, one.expand_as(towards[..., :1])], dim=-1) / scale
-        buried = torch.zeros_like(to[..., :1])
-        if readable is not None:
-            buried = torch.where(readable, 0.0, FAR_BELOW).to(to.dtype)[:, None, :, None]
-        place = [to, -0.5 * (to * to).sum(-1, keepdim=True), buried]
-        q = torch.cat([q, towards.expand(*q.shape[:3], -1)], dim=-1)
-        return q, torch.cat([k, *(x.expand(*k.shape[:3], -1) for x in place)], dim=-1)
+        towards = torch.cat([at, one], dim=-1) / self.reach[:, heads] ** 2
+        towards = torch.cat([towards, one.expand_as(towards[..., :1])], dim=-1) / self._scale
+        return torch.cat([q, towards.expand(*q.shape[:3], -1)], dim=-1)
+
+    def _keys(self, keys: Tensor, place: Places, bias: Tensor, heads: slice) -> Float[Tensor, "B h M w"]:
+        k = rotate(self._split(keys)[:, heads], place)
+        to = (place.xy - MIDDLE).unsqueeze(1)
+        channels = (to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, None, :, None])
+        return torch.cat([k, *(x.expand(*k.shape[:3], -1) for x in channels)], dim=-1)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -16,6 +16,22 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class GateConfig:
+    """The gated tick: what is recomputed, and how. Each technique has a switch, so that it can be measured alone."""
+
+    buckets: tuple[int, ...] = (64, 128, 256, 640, 2500)  # columns recomputed a tick; the last is all of them
+    keep: tuple[float, ...] = (1.0, 0.7, 0.5)  # of a bucket's rows, by rank, in each layer; (1.0, ...): all (retention)
+    head_share: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of a layer's rows, by rank, that each head reads for
+    memory: str = "slots"  # "slots": what is overwritten is fused; "frames": kept as it is; "none": forgotten
+    slots: int = 256  # M
+    merge_above: float = 0.9  # cosine similarity of what is fused into one slot
+    novel_per_tick: int = 16  # slots that may be given to something new in one tick
+    surprise_above: float = 2.0  # words of four voxels in a column that contradict the forecast
+    refresh_s: float = 5.0  # a column whose surroundings changed is recomputed within twice this time
+    quiet_ticks: int = 3  # that a smaller bucket must have sufficed before it is taken
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The world model. Grid, column size and horizons are the project's constants (perception/types.py)."""
 
@@ -26,6 +42,7 @@ class ModelConfig:
     class_channels: int = 8  # embedding of one voxel's class
     invented: int = 1280  # R, columns outside the observation decoded per tick
     decoder_width: int = 128
+    gate: GateConfig = field(default_factory=GateConfig)
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,8 @@ def from_tree(cls: type[T], tree: dict[str, Any], origin: Path | str) -> T:
             values[key] = from_tree(type(default), value, origin)
         elif isinstance(default, float) and isinstance(value, int | float) and not isinstance(value, bool):
             values[key] = float(value)
+        elif isinstance(default, tuple) and isinstance(value, list | tuple):
+            values[key] = _numbers(key, value, type(default[0]), origin)
         elif type(value) is type(default):
             values[key] = value
         else:
@@ -124,6 +143,18 @@ def from_tree(cls: type[T], tree: dict[str, Any], origin: Path | str) -> T:
                 path=origin,
             )
     return cls(**values)
+
+
+def _numbers(key: str, value: list[Any] | tuple[Any, ...], kind: type, origin: Path | str) -> tuple[Any, ...]:
+    allowed = (int, float) if kind is float else (int,)
+    if not value or any(type(v) not in allowed for v in value):
+        raise InputError(
+            f"{key} is {list(value)!r}",
+            expected=f"a list of {kind.__name__}s",
+            fix="correct the values; note that YAML reads 1e-3 as text, 1.0e-3 as a number",
+            path=origin,
+        )
+    return tuple(kind(v) for v in value)
 
 
 def _default_of(f: dataclasses.Field[Any]) -> Any:

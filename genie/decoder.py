@@ -16,11 +16,12 @@ from genie.attention import Attention, places
 from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT, invert, local_positions, take_rows, transform
 from genie.ring import ring_of
 from genie.tokenizer import ColumnTokenizer
-from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE, NUM_CLASSES
+from perception.types import CLASS_NAMES, FREE, GRID, GROUND, HORIZONS_S, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
 EXTENDED = COLUMNS + 2 * PAD
-STATIC = tuple(c for c in range(NUM_CLASSES) if c not in MOVABLE)  # only what stands is invented
+# Only what stands is invented, and nothing that is rarer than it is likely: barriers, cones and others.
+STATIC = (*GROUND, *(CLASS_NAMES.index(name) for name in ("manmade", "vegetation", "free")))
 PRIOR_LOGIT = 4.0
 MARGIN = 1.0  # on the car what is copied stays unless another class is e times as likely
 

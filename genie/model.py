@@ -35,6 +35,7 @@ from genie.columns import (
 from genie.config import ModelConfig
 from genie.decoder import EXTENDED, MARGIN, PAD, PRIOR_LOGIT, Invented, Invention, choose_columns
 from genie.forecast import KeptColumns, Moved, SeenRows, border_rows, look_up, move
+from genie.gate import ChangeGate
 from genie.motion import MotionHead, TrajectoryHead
 from genie.observation import CENTER
 from genie.packing import unpack
@@ -51,6 +52,7 @@ class TrackedOccupancy(NamedTuple):
     rows: Int[Tensor, "X Y 4"]
     object_id: Int[Tensor, "X Y"]
     object_cells: Int[Tensor, " C"]
+    small: Int[Tensor, "X Y"]
     uncovered: Int[Tensor, "X Y"]
     objects: Float[Tensor, "K F"]
     evidence_row: Int[Tensor, "F F"]
@@ -59,11 +61,13 @@ class TrackedOccupancy(NamedTuple):
 
 
 class EgoMotion(NamedTuple):
-    """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); continues [1], 0 at a start."""
+    """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); continues [1], 0 at a start; dt [1],
+    seconds since the previous frame."""
 
     now_from_previous: Float[Tensor, 3]
     velocity: Float[Tensor, 3]
     continues: Float[Tensor, 1]
+    dt: Float[Tensor, 1]
 
 
 class Plan(NamedTuple):
@@ -103,6 +107,7 @@ class GenieDrive(nn.Module):
         self.motion = MotionHead(config.width)
         self.trajectory = TrajectoryHead(config.width)
         self.invention = Invention(config.width, config.heads, config.decoder_width)
+        self.gate = ChangeGate(config.gate)  # of the gated tick (genie/gated.py), which has these same weights
         # Measured on held-out scenes at the end of training, by horizon and origin (observed, moved, invented).
         self.register_buffer("confidence_of_origin", torch.zeros(len(HORIZONS_S), 3))
 
@@ -110,15 +115,20 @@ class GenieDrive(nn.Module):
         self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState, plan: Plan
     ) -> tuple[Forecast, StreamState]:
         """One tick: the newest observation in, the next three seconds out."""
-        objects = occupancy.objects.unsqueeze(0)
-        velocity = ego_motion.velocity.unsqueeze(0)
-        window = whole_grid(device=objects.device)
         encoded = self._encode(occupancy)
         now_from_past = compose(ego_motion.now_from_previous.unsqueeze(0), state.now_from_past)
         filled = state.filled * ego_motion.continues
-        history = self._warp_history(state, now_from_past, filled, window)
-        tokens = self.attend(encoded, *history)
-        motion = self.motion(objects, velocity, tokens, window)
+        window = whole_grid(device=encoded.device)
+        tokens = self.attend(encoded, *self._warp_history(state, now_from_past, filled, window))
+        forecast = self.tell(occupancy, ego_motion, tokens, plan)
+        return forecast, self._advance(state, encoded, now_from_past, filled)
+
+    def tell(
+        self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, tokens: Float[Tensor, "1 N d"], plan: Plan
+    ) -> Forecast:
+        """The next three seconds, from the present observation and what the tokens know."""
+        velocity = ego_motion.velocity.unsqueeze(0)
+        motion = self.motion(occupancy.objects.unsqueeze(0), velocity, tokens, whole_grid(device=tokens.device))
         expected = self.trajectory(tokens, velocity)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
         seen = SeenRows(
@@ -130,9 +140,9 @@ class GenieDrive(nn.Module):
         border = border_rows(seen)
         invented = self._invent(border.standing, tokens, trajectory)
         kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
-        moved = move(seen, occupancy.objects[:, CENTER], motion.displacement[0], trajectory, border, invented, kept)
-        forecast = Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
-        return forecast, self._advance(state, encoded, now_from_past, filled)
+        center = occupancy.objects[:, CENTER]
+        moved = move(seen, center, motion.displacement[0], trajectory, border, invented, kept)
+        return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
         """The state after a tick, without its forecast: enough to enter a stream anywhere."""

@@ -73,13 +73,14 @@ def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
         torch.from_numpy(as_rows(scene.semantics)),
         torch.from_numpy(scene.object_id),
         torch.from_numpy(scene.object_cells),
+        torch.from_numpy(scene.small),
         torch.from_numpy(scene.uncovered),
         torch.from_numpy(scene.objects),
         torch.tensor(scene.evidence_row),
         torch.tensor(as_rows(scene.evidence)),
         torch.from_numpy(scene.fine_from_ego),
     )
-    ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues)))
+    ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues, scene.dt)))
     return occupancy, ego
 
 

@@ -15,7 +15,7 @@ from calib.transforms import inverse, planar
 from genie.evidence import NO_EVIDENCE, Evidence, FusedEvidence, fuse, start_evidence
 from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
-from perception.types import MOVABLE, SensorFrame
+from perception.types import CLASS_NAMES, MOVABLE, NUM_CLASSES, SensorFrame
 
 MAX_OBJECT_CELLS = 4096  # C; real scenes have up to 1300
 PAST_S = (0.2, 0.5, 1.0)  # where was it then?
@@ -29,6 +29,9 @@ KIND = slice(26, 26 + len(MOVABLE))
 OBJECT_CHANNELS = 26 + len(MOVABLE)
 MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
 GAP_S = 1.2  # a longer gap between frames starts afresh
+_SMALL = np.zeros(NUM_CLASSES, np.uint8)
+for _name in ("pedestrian", "bicycle", "traffic_cone"):
+    _SMALL[CLASS_NAMES.index(_name)] = 1 + CLASS_NAMES.index(_name)
 
 
 class ObservedScene(NamedTuple):
@@ -38,17 +41,20 @@ class ObservedScene(NamedTuple):
     object_id:    int32 [200, 200], 0 or 1 + row in `objects`.
     object_cells: int32 [C], flat indices of the cells that objects cover, -1 where there are fewer; if there are more,
         those of the slowest objects are left out, and stay where they are.
+    small:        int32 [200, 200], 1 + the class of the small thing in that cell, or 0: what no tolerance may hide.
     uncovered:    int32 [200, 200], flat index of the nearest cell that no object covers.
     objects:      float32 [K, OBJECT_CHANNELS], zero rows where there is no object.
     evidence_row, evidence, fine_from_ego: static columns kept from the past, as genie.evidence.FusedEvidence has them.
     ego_motion:   float32 [3], x (m), y (m), yaw (rad) of the previous ego frame in the present one; zeros at a start.
     ego_velocity: float32 [3], the same as rates of the ego itself: forward, left (m/s), yaw rate (rad/s).
     continues:    float32 [1], 1 where there is a previous frame, 0 at a start.
+    dt:           float32 [1], seconds since the previous frame, 0 at a start.
     """
 
     semantics: NDArray[np.uint8]
     object_id: NDArray[np.int32]
     object_cells: NDArray[np.int32]
+    small: NDArray[np.int32]
     uncovered: NDArray[np.int32]
     objects: NDArray[np.float32]
     evidence_row: NDArray[np.int32]
@@ -57,6 +63,7 @@ class ObservedScene(NamedTuple):
     ego_motion: NDArray[np.float32]
     ego_velocity: NDArray[np.float32]
     continues: NDArray[np.float32]
+    dt: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         semantics=frame.occupancy.semantics,
         object_id=components.object_id,
         object_cells=covered_cells(components.object_id, objects),
+        small=small_things(frame.occupancy.semantics),
         uncovered=nearest_uncovered(components.object_id),
         objects=objects,
         evidence_row=fused.row,
@@ -104,6 +112,7 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         ego_motion=motion,
         ego_velocity=velocity,
         continues=continues,
+        dt=np.float32(dt) * continues,
     )
     return scene, ObserverState(tracks, evidence, frame.world_from_ego, frame.stamp_us)
 
@@ -120,6 +129,11 @@ def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[n
     now_from_previous = inverse(frame.world_from_ego) @ state.world_from_ego
     rates = planar(inverse(now_from_previous)) / dt
     return planar(now_from_previous).astype(np.float32), rates.astype(np.float32), np.ones(1, np.float32)
+
+
+def small_things(semantics: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """`small` of ObservedScene."""
+    return _SMALL[semantics].max(axis=2).astype(np.int32)
 
 
 def covered_cells(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.int32]:

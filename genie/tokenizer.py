@@ -36,7 +36,13 @@ class ColumnTokenizer(nn.Module):
         objects: Float[Tensor, "B K F"],
     ) -> Float[Tensor, "B N d"]:
         who = to_columns(object_id).amax(dim=2)  # (B, N): 0 or 1 + row
+        return self.encode(to_columns(semantics), who, objects)
+
+    def encode(
+        self, columns: Int[Tensor, "B N 16 16"], who: Int[Tensor, "B N"], objects: Float[Tensor, "B K F"]
+    ) -> Float[Tensor, "B N d"]:
+        """Tokens of columns and of the object in each: 0 or 1 + its row."""
         table = nn.functional.pad(objects, (0, 0, 1, 0))  # row 0: nobody
         owner = take_rows(table, who)
         moving = torch.cat([owner[..., MEASURED], owner[..., FAST], (who > 0).to(owner.dtype)[..., None]], dim=-1)
-        return self.voxels(to_columns(semantics)) + self.motion(moving * 0.1)
+        return self.voxels(columns) + self.motion(moving * 0.1)

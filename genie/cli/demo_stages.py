@@ -198,7 +198,7 @@ def export(demo: Demo) -> str:
     else:  # labels at 2 Hz make no stream
         stream = parity_stream(None, None, ticks)
     ticks = min(ticks, len(stream))
-    report = compare(TorchRuntime(bundled_model(bundle, manifest)), runtime, stream, ticks)
+    report = compare(TorchRuntime(bundled_model(bundle, manifest), manifest.form), runtime, stream, ticks)
     checks = report.checks(manifest.limits)
     write_json(demo.out / "parity.json", {**asdict(report), "checks": [asdict(c) for c in checks]})
     for check in checks:
@@ -207,7 +207,7 @@ def export(demo: Demo) -> str:
     if failed:
         raise CheckFailed("parity: " + "; ".join(failed))
     return (
-        f"bundle {manifest.bundle_id}, {sum(manifest.operators.values())} nodes; parity over {ticks} ticks: "
+        f"bundle {manifest.bundle_id}, {manifest.nodes} nodes; parity over {ticks} ticks: "
         f"{100 * report.differing_voxels:.4f} % of voxels differ"
     )
 

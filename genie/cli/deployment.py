@@ -21,13 +21,16 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in it.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or an older export.")],
+    form: Annotated[
+        str, typer.Option(help="gated, or dense: its twin that computes every column every tick.")
+    ] = "gated",
 ) -> None:
     """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
     from deploy.export import export as write_export
 
-    manifest = write_export(checkpoint, out).manifest
-    nodes = sum(manifest.operators.values())
-    typer.echo(f"{out}: bundle {manifest.bundle_id}, opset {manifest.opset}, {nodes} nodes")
+    manifest = write_export(checkpoint, out, form).manifest
+    told = f"bundle {manifest.bundle_id}, {form}, opset {manifest.opset}"
+    typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
 
 
 def parity(
@@ -60,7 +63,8 @@ def parity(
     stream = parity_stream(dataroot, scene, ticks)
     with Progress(transient=True) as bar:
         task = bar.add_task("comparing", total=ticks)
-        report = compare(TorchRuntime(model), candidate, stream, ticks, on_tick=lambda: bar.advance(task))
+        reference = TorchRuntime(model, candidate.manifest.form)
+        report = compare(reference, candidate, stream, ticks, on_tick=lambda: bar.advance(task))
     checks = report.checks(candidate.manifest.limits)
     _print_parity(report, checks, stream.name)
     failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in checks if not c.passed]

@@ -51,6 +51,11 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def dense_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(checkpoint, tmp_path_factory.mktemp("dense") / "bundle", "dense").folder
+
+
+@pytest.fixture(scope="session")
 def stream() -> Sequence:
     """Six frames at 10 Hz that drive and turn, and three seconds of truth after the first."""
     stream = parity_stream(None, None, 6)

@@ -18,43 +18,59 @@ from genie.config import load_config
 
 
 @pytest.fixture(scope="module")
-def graph(bundle: Path) -> onnx.ModelProto:
-    return onnx.load(str(bundle / "model.onnx"))
+def graphs(bundle: Path, dense_bundle: Path) -> dict[str, onnx.ModelProto]:
+    """Of both forms, by file."""
+    files = [*bundle.glob("*.onnx"), *dense_bundle.glob("*.onnx")]
+    return {path.stem: onnx.load(str(path)) for path in files}
 
 
-def test_only_operators_that_stay_static(graph: onnx.ModelProto, bundle: Path) -> None:
-    found = {node.op_type for node in graph.graph.node}
-    assert not found & set(FORBIDDEN)
-    assert {"Shape", "ConstantOfShape", "Identity"}.isdisjoint(found), "something is computed that depends on no input"
-    assert [(o.domain, o.version) for o in graph.opset_import] == [("", OPSET)]
-    assert sum(read_manifest(bundle).operators.values()) == len(graph.graph.node)
+def test_a_gated_bundle_has_a_gate_and_a_tick_for_each_bucket(bundle: Path, dense_bundle: Path) -> None:
+    buckets = load_config("tiny").model.gate.buckets
+    assert list(read_manifest(bundle).graphs) == ["gate", *(f"tick_{k}" for k in buckets)]
+    assert list(read_manifest(dense_bundle).graphs) == ["tick"]
 
 
-def test_no_bytes_anywhere(graph: onnx.ModelProto) -> None:
+def test_only_operators_that_stay_static(graphs: dict[str, onnx.ModelProto], bundle: Path, dense_bundle: Path) -> None:
+    for name, graph in graphs.items():
+        found = {node.op_type for node in graph.graph.node}
+        assert not found & set(FORBIDDEN), name
+        wasteful = found & {"Shape", "ConstantOfShape", "Identity"}
+        assert not wasteful, f"{name}: something is computed that depends on no input"
+        assert [(o.domain, o.version) for o in graph.opset_import] == [("", OPSET)]
+    for folder in (bundle, dense_bundle):
+        for name, spec in read_manifest(folder).graphs.items():
+            assert sum(spec.operators.values()) == len(graphs[name].graph.node)
+
+
+def test_no_bytes_anywhere(graphs: dict[str, onnx.ModelProto]) -> None:
     """TensorRT computes nothing in uint8: voxels travel as packed rows, and the forecast is one gather of them."""
-    writers = {node.op_type for node in graph.graph.node if "forecast.rows" in node.output}
-    assert writers <= {"Gather", "Reshape"}
-    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True)
-    everywhere = [*inferred.graph.value_info, *graph.graph.input, *graph.graph.output]
-    assert not [v.name for v in everywhere if v.type.tensor_type.elem_type == TensorProto.UINT8]
+    for name, graph in graphs.items():
+        writers = {node.op_type for node in graph.graph.node if "forecast.rows" in node.output}
+        assert writers <= {"Gather", "Reshape"}, name
+        inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True)
+        everywhere = [*inferred.graph.value_info, *graph.graph.input, *graph.graph.output]
+        assert not [v.name for v in everywhere if v.type.tensor_type.elem_type == TensorProto.UINT8], name
 
 
-def test_state_goes_in_as_it_comes_out(bundle: Path) -> None:
-    manifest = read_manifest(bundle)
-    taken = [(s.name[len("state_in.") :], s.dtype, s.shape) for s in manifest.inputs if s.name.startswith("state_in.")]
-    given = [
-        (s.name[len("state_out.") :], s.dtype, s.shape) for s in manifest.outputs if s.name.startswith("state_out.")
-    ]
+@pytest.mark.parametrize("form", ["gated", "dense"])
+def test_state_goes_in_as_it_comes_out(bundle: Path, dense_bundle: Path, form: str) -> None:
+    manifest = read_manifest(bundle if form == "gated" else dense_bundle)
+    specs = {name: (g.inputs, g.outputs) for name, g in manifest.graphs.items()}
+    taken = {(s.name[9:], s.dtype, s.shape) for i, _ in specs.values() for s in i if s.name.startswith("state_in.")}
     config = load_config("tiny").model
-    assert taken == given
     keys = key_width(config.width, config.heads)
-    assert ("keys_1", "float32", (config.history, 2500, keys)) in taken
-    assert ("values_1", "float32", (config.history, 2500, config.width)) in taken
-    assert [(s.name, s.dtype, s.shape) for s in manifest.outputs[:3]] == [
-        ("forecast.rows", "int32", (6, 200, 200, 4)),
-        ("forecast.trajectory", "float32", (6, 3)),
-        ("forecast.confidence", "float32", (6, 50, 50)),
-    ]
+    rows = (2500,) if form == "gated" else (config.history, 2500)
+    assert {("keys_1", "float32", (*rows, keys)), ("values_1", "float32", (*rows, config.width))} <= taken
+    for name, (_, outputs) in specs.items():
+        if name == "gate":
+            continue
+        given = {(s.name[10:], s.dtype, s.shape) for s in outputs if s.name.startswith("state_out.")}
+        assert taken == given
+        assert [(s.name, s.dtype, s.shape) for s in outputs[:3]] == [
+            ("forecast.rows", "int32", (6, 200, 200, 4)),
+            ("forecast.trajectory", "float32", (6, 3)),
+            ("forecast.confidence", "float32", (6, 50, 50)),
+        ]
 
 
 def small_graph(*nodes: onnx.NodeProto, outputs: tuple[tuple[str, int, list[int]], ...]) -> onnx.ModelProto:
@@ -94,20 +110,21 @@ def test_refuses_what_tensorrt_would(node: onnx.NodeProto, outputs: tuple, compl
         check_graph(small_graph(one, node, outputs=outputs))
 
 
-def test_tensorrt_builds_an_engine_for_ampere(bundle: Path) -> None:
+@pytest.mark.parametrize("name", ["tick", "gate", "tick_64", "tick_2500"])
+def test_tensorrt_builds_an_engine_for_ampere(bundle: Path, dense_bundle: Path, name: str) -> None:
     """Ahead of time, without a GPU: it proves that NVIDIA's parser and compiler take the graph, not its speed."""
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel here")
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse_from_file(str(bundle / "model.onnx"))
+    parsed = parser.parse_from_file(str((dense_bundle if name == "tick" else bundle) / f"{name}.onnx"))
     assert parsed, [str(parser.get_error(i)) for i in range(parser.num_errors)]
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM86, 0)
     engine = builder.build_serialized_network(network, config)
-    assert engine is not None and engine.nbytes > 1_000_000
+    assert engine is not None and engine.nbytes > (100_000 if name == "gate" else 1_000_000)
 
 
 def test_never_writes_over_other_files(checkpoint: Path, tmp_path: Path) -> None:
@@ -139,4 +156,5 @@ def test_an_export_replaces_an_older_one_and_equal_weights_make_equal_bundles(bu
     (out / "manifest.json").write_text("{}")
     (out / "stale.engine").write_text("old")
     assert export(bundle / "weights.safetensors", out).manifest.bundle_id == read_manifest(bundle).bundle_id
-    assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "model.onnx", "weights.safetensors"]
+    written = [graph.file for graph in read_manifest(bundle).graphs.values()]
+    assert sorted(p.name for p in out.iterdir()) == sorted(["manifest.json", "weights.safetensors", *written])

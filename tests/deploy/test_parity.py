@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from calib.errors import InputError
+from deploy.graphs import dense_state, gated_state
 from deploy.parity import Check, compare
 from deploy.parity_stream import parity_stream
 from deploy.runtime import OnnxRuntime
 from deploy.spec import ParityLimits
-from deploy.tick import state_names
 from deploy.torch_runtime import TorchRuntime
 from genie.config import load_config
 from genie.data.sequence import Sequence
@@ -21,12 +21,17 @@ from genie.model import GenieDrive
 from genie.training.checkpoint import load_model, save_checkpoint
 
 
-def test_same_forecasts_over_a_stream(model: GenieDrive, bundle: Path, stream: Sequence) -> None:
-    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=4)
+@pytest.mark.parametrize("form", ["gated", "dense"])
+def test_same_forecasts_over_a_stream(
+    model: GenieDrive, bundle: Path, dense_bundle: Path, stream: Sequence, form: str
+) -> None:
+    folder = bundle if form == "gated" else dense_bundle
+    report = compare(TorchRuntime(model, form), OnnxRuntime(folder), stream, ticks=4)
     assert [c.what for c in report.checks(ParityLimits()) if not c.passed] == []
     assert 20 < report.miou[0] < 100, "the forecast has nothing to do with the truth"
     compared = {d.name for d in report.differences}
-    assert compared == {"forecast.trajectory", "forecast.confidence", *state_names(load_config("tiny").model)}
+    state = gated_state(model.config) if form == "gated" else dense_state(model.config)
+    assert compared == {"forecast.trajectory", "forecast.confidence", *state}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_a_perturbed_weight_is_caught(
     model, _ = load_model(checkpoint)
     with torch.no_grad():
         model.state_dict()[weight].view(-1)[0].add_(amount)
-    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=2)
+    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=4)
     failed = [c.what for c in report.checks(ParityLimits()) if not c.passed]
     assert any(caught_by in what for what in failed), failed
 

@@ -17,6 +17,7 @@ from deploy.parity_stream import true_future
 from deploy.pipeline import Pipeline, poses_of
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
+from genie.gated_forecaster import GatedForecaster
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
 from perception.types import SceneForecast
@@ -48,7 +49,7 @@ def test_forecasts_what_the_model_forecasts(
     """On a real drive: the pipeline over every frame, its twin in PyTorch and the bundle over the last few."""
     stream = load_stream(mini_root, "scene-0061")
     pipeline.reset()
-    twins = [ModelForecaster(model, "torch"), BundleForecaster(bundle)]
+    twins = [GatedForecaster(model, "torch"), BundleForecaster(bundle)]
     for t in range(2, 5):
         truth = true_future(stream, t)
         plan = truth.plan if truth and t % 2 == 0 else None
@@ -60,9 +61,23 @@ def test_forecasts_what_the_model_forecasts(
         assert (found.semantics != expected.semantics).mean() < 2e-5
         np.testing.assert_allclose(poses_of(found.trajectory), expected.ego_from_future, atol=1e-4)
     assert plan is not None
-    model_expects = twins[0].forecast(None).ego_from_future
-    np.testing.assert_allclose(twins[1].forecast(None).ego_from_future, model_expects, atol=1e-4)
-    assert np.abs(model_expects - plan).max() > 0.01
+    for twin in twins:
+        twin.observe(stream.frame(5))
+    expected, found_again = (twin.forecast(None).ego_from_future for twin in twins)
+    np.testing.assert_allclose(found_again, expected, atol=1e-4)
+    assert np.abs(expected - plan).max() > 0.01
+
+
+def test_the_dense_twin_too(dense_bundle: Path, model: GenieDrive, stream: Sequence) -> None:
+    """Its forecaster runs the last frames alone, the pipeline every frame."""
+    pipeline = Pipeline(dense_bundle, threads=1)
+    twins = [ModelForecaster(model, "torch"), BundleForecaster(dense_bundle)]
+    for t in range(4):
+        found = pipeline.step(stream.frame(t))
+        for twin in twins:
+            twin.observe(stream.frame(t))
+    for twin in twins:
+        assert (found.semantics != twin.forecast(None).semantics).mean() < 2e-5
 
 
 def test_a_forecast_outlives_the_next_one(pipeline: Pipeline, stream: Sequence) -> None:

@@ -104,9 +104,9 @@ def test_a_node_refuses_a_bundle_that_is_not_whole(
     if damage != "missing":
         shutil.copytree(bundle, folder)
     if damage == "another graph":
-        graph = bytearray((folder / "model.onnx").read_bytes())
+        graph = bytearray((folder / "gate.onnx").read_bytes())
         graph[len(graph) // 2] ^= 1
-        (folder / "model.onnx").write_bytes(graph)
+        (folder / "gate.onnx").write_bytes(graph)
     if damage == "no manifest":
         (folder / "manifest.json").unlink()
     command = [sys.executable, "-m", "genie.cli.main", "node", "--bundle", str(folder)]

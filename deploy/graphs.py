@@ -1,0 +1,219 @@
+"""The graphs of a bundle as modules with named tensors in a row: what is exported, and what parity runs in PyTorch.
+
+The dense form has one, the gated form a gate and a tick for each bucket. A graph takes the tensors of `inputs` in their
+order and gives those of `outputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deploy.spec import (
+    CONFIDENCE,
+    GATE,
+    LINK,
+    NEEDED,
+    PLAN,
+    PLAN_GIVEN,
+    REFRESH,
+    ROWS,
+    STATE_IN,
+    STATE_OUT,
+    TICK,
+    TRAJECTORY,
+    tick_of,
+)
+from genie.config import ModelConfig
+from genie.evidence import FINE_SIDE, MAX_KEPT, NOTHING_KEPT
+from genie.gate import GateInput, Selection
+from genie.gated import gated_tick
+from genie.gated_state import ColumnFacts, GatedState, Slots, empty_gated_state
+from genie.model import EgoMotion, GenieDrive, Plan, TrackedOccupancy
+from genie.objects import MAX_OBJECTS
+from genie.observation import MAX_OBJECT_CELLS, OBJECT_CHANNELS, ObservedScene
+from genie.rows import WORDS
+from genie.state import StreamState, empty_state
+from perception.types import FREE, GRID, HORIZONS_S
+
+OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
+# In the order of GateInput, whose last is the refresh.
+_GATE_READS = ("rows", "object_id", "small", "objects", "ego_motion", "continues", "dt")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """name: in the bundle. inputs: an example of each, by name, in order. outputs: their names, in order."""
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+def dense_graphs(model: GenieDrive) -> list[Graph]:
+    state = dense_state(model.config)
+    return [Graph(TICK, DenseTick(model), {**example_inputs(), **_named(STATE_IN, state)}, _outs(state))]
+
+
+def gated_graphs(model: GenieDrive) -> list[Graph]:
+    """The gate, then a tick for each bucket, smallest first."""
+    seen, state = example_inputs(), gated_state(model.config)
+    columns = {name: value for name, value in state.items() if name.startswith("columns.")}
+    gate_reads = {name: seen[name] for name in _GATE_READS}
+    gate = Gate(model)
+    inputs = {**gate_reads, REFRESH: torch.zeros(1), **_named(STATE_IN, columns)}
+    with torch.inference_mode():
+        told = dict(zip(gate.outputs, gate(*inputs.values()), strict=True))
+    links = {name: value for name, value in told.items() if name.startswith(LINK)}
+    rest = {name: value for name, value in state.items() if name not in columns}
+    ticks = [
+        Graph(
+            tick_of(bucket),
+            GatedTick(model, bucket),
+            {**seen, **links, **_named(STATE_IN, rest)},
+            _outs(state),
+        )
+        for bucket in model.config.gate.buckets
+    ]
+    return [Graph(GATE, gate, inputs, gate.outputs), *ticks]
+
+
+def graphs_of(model: GenieDrive, form: str) -> list[Graph]:
+    return dense_graphs(model) if form == "dense" else gated_graphs(model)
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _outs(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return (*OUTPUTS, *(STATE_OUT + name for name in state))
+
+
+class DenseTick(nn.Module):
+    """`GenieDrive.step`."""
+
+    def __init__(self, model: GenieDrive) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        seen, ego, plan, state = _split(tensors)
+        layers = self.model.config.layers
+        before = StreamState(tuple(state[:layers]), tuple(state[layers : 2 * layers]), *state[2 * layers :])
+        forecast, after = self.model.step(seen, ego, before, plan)
+        return (forecast.rows, forecast.trajectory, forecast.confidence, *flatten(after).values())
+
+
+class Gate(nn.Module):
+    """`ChangeGate`: which columns, and what stands for each."""
+
+    outputs = (
+        NEEDED,
+        "score",
+        *(LINK + name for name in ("order", "source", "owner", "changed")),
+        *(f"{LINK}columns.{name}" for name in ColumnFacts._fields),
+    )
+
+    def __init__(self, model: GenieDrive) -> None:
+        super().__init__()
+        self.gate = model.gate
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        rows, object_id, small, *rest = tensors
+        count = len(GateInput._fields) - 3
+        seen = GateInput(rows.reshape(-1, WORDS), object_id.reshape(-1), small.reshape(-1), *rest[:count])
+        chosen = self.gate(seen, ColumnFacts(*rest[count:]))
+        link = (chosen.order, chosen.source, chosen.owner, chosen.changed)
+        return (chosen.needed, chosen.score, *link, *chosen.columns)
+
+
+class GatedTick(nn.Module):
+    """`gated_tick` for one bucket."""
+
+    def __init__(self, model: GenieDrive, bucket: int) -> None:
+        super().__init__()
+        self.model, self.bucket = model, bucket
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        seen, ego, plan, rest = _split(tensors)
+        order, source, owner, changed, *rest = rest
+        facts, rest = rest[: len(ColumnFacts._fields)], rest[len(ColumnFacts._fields) :]
+        columns = ColumnFacts(*facts)
+        nothing = torch.zeros(0)
+        selection = Selection(order, nothing, source, columns, owner, changed, nothing)
+        layers = self.model.config.layers
+        keys, values = rest[:layers], rest[layers : 2 * layers]
+        encoded, tokens, *memory = rest[2 * layers :]
+        before = GatedState(tuple(keys), tuple(values), encoded, tokens, columns, _slots(memory))
+        forecast, after = gated_tick(self.model, seen, ego, selection, self.bucket, before, plan)
+        return (forecast.rows, forecast.trajectory, forecast.confidence, *flatten(after).values())
+
+
+def _slots(tensors: list[Tensor]) -> Slots:
+    tokens, stands_for, xy, moving, age, *cached = tensors
+    half = len(cached) // 2
+    return Slots(tokens, stands_for, xy, moving, age, tuple(cached[:half]), tuple(cached[half:]))
+
+
+def _split(tensors: tuple[Tensor, ...]) -> tuple[TrackedOccupancy, EgoMotion, Plan, list[Tensor]]:
+    count, ego = len(TrackedOccupancy._fields), len(EgoMotion._fields)
+    plan, given, *rest = tensors[count + ego :]
+    return TrackedOccupancy(*tensors[:count]), EgoMotion(*tensors[count : count + ego]), Plan(plan, given), rest
+
+
+def example_inputs() -> dict[str, Tensor]:
+    """An empty scene before the first frame, and no plan."""
+    horizons, cells = len(HORIZONS_S), GRID.shape[:2]
+    scene = {
+        "rows": _free((*cells, WORDS)),
+        "object_id": torch.zeros(cells, dtype=torch.int32),
+        "object_cells": torch.full((MAX_OBJECT_CELLS,), -1, dtype=torch.int32),
+        "small": torch.zeros(cells, dtype=torch.int32),
+        "uncovered": torch.arange(cells[0] * cells[1], dtype=torch.int32).reshape(cells),
+        "objects": torch.zeros(MAX_OBJECTS, OBJECT_CHANNELS),
+        "evidence_row": torch.full((FINE_SIDE, FINE_SIDE), NOTHING_KEPT, dtype=torch.int32),
+        "evidence": _free((MAX_KEPT, WORDS)),
+        "fine_from_ego": torch.zeros(3),
+        "ego_motion": torch.zeros(3),
+        "ego_velocity": torch.zeros(3),
+        "continues": torch.zeros(1),
+        "dt": torch.zeros(1),
+    }
+    fields = tuple("rows" if name == "semantics" else name for name in ObservedScene._fields)
+    if tuple(scene) != fields:
+        raise AssertionError(f"inputs {tuple(scene)} do not follow {fields}")
+    return {**scene, PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1)}
+
+
+def _free(shape: tuple[int, ...]) -> Tensor:
+    """Rows with nothing in them."""
+    return torch.full(shape, FREE * 0x01010101, dtype=torch.int32)
+
+
+def dense_state(config: ModelConfig) -> dict[str, Tensor]:
+    """Empty, by name."""
+    return flatten(empty_state(config))
+
+
+def gated_state(config: ModelConfig) -> dict[str, Tensor]:
+    """Empty, by name."""
+    return flatten(empty_gated_state(config))
+
+
+def flatten(state: Any, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of nested named tuples by name, in order: `keys_0`, `columns.place`."""
+    out: dict[str, Tensor] = {}
+    for name, value in zip(state._fields, state, strict=True):
+        if isinstance(value, Tensor):
+            out[prefix + name] = value
+        elif hasattr(value, "_fields"):
+            out |= flatten(value, f"{prefix}{name}.")
+        else:
+            out |= {f"{prefix}{name}_{i}": item for i, item in enumerate(value)}
+    return out

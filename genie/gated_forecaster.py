@@ -1,0 +1,68 @@
+"""The gated model, in PyTorch, as a forecaster for evaluation: every frame is a tick, as on the car."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calib.transforms import se3_from_xyz_yaw
+from genie.buckets import START, choose_bucket, refresh_due
+from genie.forecaster import ForecastResult
+from genie.gated import gate_input, gated_tick
+from genie.gated_state import empty_gated_state
+from genie.model import Forecast, GenieDrive
+from genie.model_forecaster import plan_tensors, tick_tensors
+from genie.observation import ObservedScene, observe, start_observer
+from genie.rows import as_voxels
+from perception.types import SensorFrame
+
+
+class GatedForecaster:
+    """buckets: how many ticks took each bucket, over all sequences."""
+
+    def __init__(self, model: GenieDrive, name: str) -> None:
+        self.model, self.name = model, name
+        self.buckets: Counter[int] = Counter()
+        self.needed: list[int] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self._observer = start_observer()
+        self._state = empty_gated_state(self.model.config)
+        self._bucket = START
+        self._pending: ObservedScene | None = None
+
+    def observe(self, frame: SensorFrame) -> None:
+        if self._pending is not None:
+            self._tick(None)
+        self._pending, self._observer = observe(frame, self._observer)
+
+    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+        forecast = self._tick(ego_from_future)
+        trajectory = forecast.trajectory.numpy().astype(np.float64)
+        xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
+        poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
+        voxels = as_voxels(forecast.rows.numpy())
+        return ForecastResult(voxels, poses, forecast.origin.numpy(), forecast.confidence.numpy())
+
+    @torch.inference_mode()
+    def _tick(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
+        if self._pending is None:
+            raise ValueError("forecast() before an observe()")
+        scene, self._pending = self._pending, None
+        gate, dt_s = self.model.config.gate, float(scene.dt[0])
+        occupancy, ego = tick_tensors(scene)
+        refresh = torch.tensor([float(refresh_due(self._bucket, dt_s, gate))])
+        selection = self.model.gate(gate_input(occupancy, ego, refresh), self._state.columns)
+        needed = int(selection.needed)
+        self._bucket = choose_bucket(needed, self._bucket, dt_s, gate)
+        self.buckets[self._bucket.bucket] += 1
+        self.needed.append(needed)
+        plan = plan_tensors(ego_from_future)
+        forecast, self._state = gated_tick(
+            self.model, occupancy, ego, selection, self._bucket.bucket, self._state, plan
+        )
+        return forecast
