@@ -13,7 +13,7 @@ from genie.data.synth.generate import scene_world
 from genie.data.synth.rasterise import background, put_box, rasterise
 from genie.data.synth.scenery import CELL, GROUND_Z
 from genie.data.synth.tables import annotated
-from genie.data.synth.world import REAR_AXLE, in_ego
+from genie.data.synth.world import REAR_AXLE, Elevation, body_tilt, in_ego
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
 CONFIG = SynthConfig(scenes=3, seconds=12.0, seed=11)
@@ -153,3 +153,32 @@ def test_the_rasteriser_reproduces_the_labels_of_real_scenes(mini_root):
         either = (truth < DRIVEABLE) | (drawn < DRIVEABLE)
         assert either.sum() > 500
         assert (truth == drawn)[either].mean() > 0.99
+
+
+def test_the_ego_leans_as_a_car_does_on_its_road(worlds):
+    """A rigid pose, planar at its core; small tilts that change smoothly and follow slope and acceleration."""
+    for world in worlds:
+        poses = [world.ego(t) for t in np.arange(0.0, 12.0, 0.1)]
+        tilt = np.degrees([[p.pitch, p.roll] for p in poses])
+        assert 0.05 < np.abs(tilt).max() < 1.5
+        assert np.abs(np.diff(tilt, axis=0)).max() < 0.3
+        pose = poses[17]
+        matrix = pose.world_from_ego
+        np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(matrix[:3, 3], pose.xyz)
+        assert pose.xyz[2] == 0.0
+        assert world.datum(1.7) == pytest.approx(float(world.elevation.at(pose.xyz[:2])))
+
+
+def test_tilt_has_the_signs_of_a_car():
+    """Braking dives (nose down: positive pitch); a left turn leans to the right (positive roll); uphill is nose up."""
+    level = Elevation(np.zeros((1, 4)))
+    t = np.arange(0, 6, 0.1)
+    braking = np.stack([12 * t - t**2, 0 * t], axis=1)
+    assert (body_tilt(braking, 0 * t, level)[10:-10, 0] > 0.003).all()
+    yaw = 0.2 * t
+    left_turn = 40 * np.stack([np.sin(yaw), 1 - np.cos(yaw)], axis=1)  # 8 m/s
+    assert (body_tilt(left_turn, yaw, level)[10:-10, 1] > 0.003).all()
+    uphill = Elevation(np.array([[1e-3, 0.0, 0.0, 10.0]]))  # 1 % along x
+    steady = np.stack([8 * t, 0 * t], axis=1)
+    np.testing.assert_allclose(body_tilt(steady, 0 * t, uphill)[:, 0], -0.01, rtol=0.1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME
-from genie.data.synth.config import STREAM_HZ
+from genie.data.synth.config import DT, STREAM_HZ
 from genie.data.synth.furniture import Standing, furnish
 from genie.data.synth.polylines import Array, unit
 from genie.data.synth.scenery import Scenery, paint
@@ -18,6 +18,8 @@ from genie.data.synth.walkers import Vehicles, Walkers
 
 WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
 REAR_AXLE = 1.1  # m from the centre of the ego vehicle back to its frame
+PITCH_PER_MPS2, ROLL_PER_MPS2 = 0.0045, 0.006  # rad of a car's body under acceleration along and across
+MAX_TILT = 0.026  # rad
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,29 @@ class Boxes:
 
 @dataclass(frozen=True)
 class EgoPose:
-    """The ego frame (rear axle, on the ground) in the world: xyz [3] (m), yaw (rad)."""
+    """The ego frame (rear axle, on the ground) in the world.
+
+    xyz: [3] (m); z is 0, as nuScenes records it. yaw, pitch, roll: rad about z, y (to the left, so a positive pitch
+    points the nose down) and x.
+    """
 
     xyz: Array
     yaw: float
+    pitch: float = 0.0
+    roll: float = 0.0
+
+    @property
+    def world_from_ego(self) -> Array:
+        """translate(xyz) Rz(yaw) Ry(pitch) Rx(roll), [4, 4]."""
+        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (self.yaw, self.pitch, self.roll))
+        out = np.eye(4)
+        out[:3, :3] = [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+        out[:3, 3] = self.xyz
+        return out
 
 
 def in_ego(boxes: Boxes, ego: EgoPose) -> Array:
@@ -77,6 +98,32 @@ class Elevation:
         """Height (m) at points [..., 2]."""
         phase = points @ self.waves[:, :2].T + self.waves[:, 2]
         return (np.sin(phase) * self.waves[:, 3]).sum(-1)
+
+    def slope(self, points: Array) -> Array:
+        """Rise per metre along x and y at points [..., 2], [..., 2]."""
+        phase = points @ self.waves[:, :2].T + self.waves[:, 2]
+        return (np.cos(phase) * self.waves[:, 3]) @ self.waves[:, :2]
+
+
+def body_tilt(point: Array, yaw: Array, elevation: Elevation) -> Array:
+    """Pitch and roll (rad, [T, 2]) of a car at `point` [T, 2] with `yaw` [T], every DT: it lies on the road, dives as
+    it brakes, and leans out of bends. Bounded, and as smooth as springs make it."""
+    ahead = unit(yaw)
+    velocity = _smooth(np.gradient(point, DT, axis=0), 5)
+    push = np.gradient(velocity, DT, axis=0)
+    left = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
+    along, across = (push * ahead).sum(1), (push * left).sum(1)
+    slope = elevation.slope(point)
+    pitch = -PITCH_PER_MPS2 * along - (slope * ahead).sum(1)
+    roll = ROLL_PER_MPS2 * across + (slope * left).sum(1)
+    return MAX_TILT * np.tanh(_smooth(np.stack([pitch, roll], axis=1), 5) / MAX_TILT)
+
+
+def _smooth(series: Array, steps: int) -> Array:
+    """[T, 2] under a Hann window of about twice as many steps; the ends are held."""
+    window = np.hanning(2 * steps + 3)[1:-1]
+    held = np.concatenate([np.repeat(series[:1], steps, 0), series, np.repeat(series[-1:], steps, 0)])
+    return np.stack([np.convolve(column, window / window.sum(), "valid") for column in held.T], axis=1)
 
 
 @dataclass(frozen=True)
@@ -115,6 +162,7 @@ class World:
         self.parked = np.arange(len(self.kind)) >= others.sum()
         self._bottom = bottom[: len(self.kind)]
         self.duration = (len(tracks.point) - 1) / STREAM_HZ
+        self._tilt = body_tilt(self._ego_point, self._ego_yaw, elevation)
 
     def _bracket(self, t: float) -> tuple[int, float]:
         u = min(max(t * STREAM_HZ, 0.0), self.duration * STREAM_HZ)
@@ -126,7 +174,12 @@ class World:
         i, f = self._bracket(t)
         yaw = float(self._ego_yaw[i] * (1 - f) + self._ego_yaw[i + 1] * f)
         centre = self._ego_point[i] * (1 - f) + self._ego_point[i + 1] * f
-        return EgoPose(np.append(centre - REAR_AXLE * unit(yaw), 0.0), yaw)
+        pitch, roll = self._tilt[i] * (1 - f) + self._tilt[i + 1] * f
+        return EgoPose(np.append(centre - REAR_AXLE * unit(yaw), 0.0), yaw, float(pitch), float(roll))
+
+    def datum(self, t: float) -> float:
+        """Height (m) of the ground under the ego at `t`: recorded z + datum is z above the town's own zero."""
+        return float(self.elevation.at(self.ego(t).xyz[:2]))
 
     def boxes(self, t: float) -> Boxes:
         """All instances at `t` seconds after the start; the ego vehicle is not one of them."""
@@ -135,7 +188,7 @@ class World:
         point = np.concatenate([self._point[i] * (1 - f) + self._point[i + 1] * f, self._still_point])
         yaw = np.concatenate([self._yaw[i] * (1 - f) + self._yaw[i + 1] * f, self._still_yaw])
         velocity = np.concatenate([(self._point[i + 1] - self._point[i]) * STREAM_HZ, np.zeros((still, 2))])
-        rise = self.elevation.at(point) - self.elevation.at(self.ego(t).xyz[:2])
+        rise = self.elevation.at(point) - self.datum(t)
         centre = np.concatenate([point, (self._bottom + rise + self.size[:, 2] / 2)[:, None]], axis=1)
         return Boxes(np.arange(len(self.kind)), self.kind, centre, self.size, yaw, velocity, self.parked)
 
