@@ -182,3 +182,23 @@ def test_tilt_has_the_signs_of_a_car():
     uphill = Elevation(np.array([[1e-3, 0.0, 0.0, 10.0]]))  # 1 % along x
     steady = np.stack([8 * t, 0 * t], axis=1)
     np.testing.assert_allclose(body_tilt(steady, 0 * t, uphill)[:, 0], -0.01, rtol=0.1)
+
+
+def test_paint_lies_on_the_road_and_stop_lines_before_the_lanes_end(worlds):
+    for world in worlds:
+        kinds = {m.kind for m in world.scenery.markings}
+        assert kinds >= {"centre", "lane", "edge", "stop", "crossing"}
+        on_road = []
+        for marking in world.scenery.markings:
+            x, y = (marking.line.mean(0) / CELL).astype(int)
+            on_road.append(world.scenery.drivable[x, y])
+            assert marking.polygon.shape == (2 * len(marking.line), 2)
+            area = Polygon(marking.polygon).area
+            length = np.linalg.norm(np.diff(marking.line, axis=0), axis=1).sum()
+            assert area == pytest.approx(length * marking.width, rel=0.1)
+        assert np.mean(on_road) > 0.97
+        lanes = world.town.lanes
+        ends = np.array([lanes.lines.line(int(i))[-1] for i in np.flatnonzero(~lanes.is_connector)])
+        stops = np.array([m.line.mean(0) for m in world.scenery.markings if m.kind == "stop"])
+        nearest = np.linalg.norm(stops[:, None] - ends[None], axis=-1).min(1)
+        assert (nearest < world.town.roads[0].lane_width * 1.6).all()

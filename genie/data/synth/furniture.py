@@ -95,13 +95,10 @@ def _park_lot(lot: Lot, rng: np.random.Generator) -> list[Standing]:
     """Rows of perpendicular bays with aisles between them; the driveway stays free."""
     out: list[Standing] = []
     fill = rng.uniform(0.05, 0.8)
-    depth = lot.outer - lot.inner
-    rows = [2.7, depth - 2.7] + ([depth / 2 - 2.7, depth / 2 + 2.7] if depth > 30 else [])
     car = BY_NAME["vehicle.car"]
-    for n, row in enumerate(rows):
-        for s in np.arange(lot.s0 + 1.5, lot.s1 - 1.5, 2.75):
-            on_driveway = n == 0 and abs(s - (lot.s0 + lot.s1) / 2) < 4.5
-            if rng.random() < fill and not on_driveway:
+    for n, row in enumerate(lot.rows):
+        for s in lot.bays:
+            if rng.random() < fill and not lot.in_driveway(n, s):
                 point, heading = lot.road.frame(s, lot.road.sign(lot.side) * (lot.inner + row + rng.normal(0, 0.15)))
                 turn = np.pi / 2 * (1 if rng.random() < 0.5 else -1)
                 yaw = float(heading + turn + rng.normal(0, 0.03))
