@@ -1,0 +1,140 @@
+"""`SceneBuilder`: the labels of a scene's keyframes, from its sweeps, boxes and lidarseg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.transforms import Array, apply, inverse, se3, se3_from_xyz_yaw, yaw_of
+from genie.boxes import voxels_of_boxes
+from genie.data.occupancy import align, ground, semantics
+from genie.data.occupancy.accumulate import Scan, accumulate
+from genie.data.occupancy.carve import observed, passing
+from genie.data.occupancy.cells import Cells
+from genie.data.occupancy.config import OccupancyConfig
+from genie.data.occupancy.lidarseg import Lidarseg
+from genie.data.occupancy.sweeps import Sweep, list_sweeps, pose_of
+from genie.data.raycast import camera_rays, visible_mask
+from genie.data.tracks import Boxes, load_tracks
+from perception.types import FREE, GRID, NUM_CLASSES, Occupancy
+
+if TYPE_CHECKING:
+    from nuscenes import NuScenes
+
+
+class View(NamedTuple):
+    """The frame that a keyframe is labelled in. ego_from_world: [4, 4], as recorded; ego_from_levelled: [4, 4], from
+    the levelled world, coordinates counting from the scan's center."""
+
+    ego_from_world: Array
+    ego_from_levelled: Array
+
+
+class SceneBuilder:
+    """Reads and accumulates a scene once; then labels any of its keyframes.
+
+    Args:
+        sweeps: of list_sweeps, at least one.
+        progress: called after each sweep.
+
+    Raises:
+        InputError: a sweep or a label file is damaged.
+    """
+
+    def __init__(
+        self,
+        nusc: NuScenes,
+        scene: str,
+        sweeps: list[Sweep],
+        config: OccupancyConfig = OccupancyConfig(),
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._nusc, self._config = nusc, config
+        self._sweeps = {s.keyframe: n for n, s in enumerate(sweeps) if s.keyframe}
+        self._all = sweeps
+        self._tracks = load_tracks(nusc, scene)
+        self._scan = accumulate(sweeps, align.heights(sweeps), self._tracks, Lidarseg(nusc), config, progress)
+        self._static = self._static_cells(scene)
+
+    @property
+    def keyframes(self) -> list[str]:
+        """Samples that can be labelled: those whose own sweep is there."""
+        return list(self._sweeps)
+
+    def _static_cells(self, scene: str) -> Cells:
+        cells, center = self._scan.static, self._scan.center
+        floor = ground.estimate(cells)
+        cells = cells.select(~passing(cells, self._scan, floor, self._config))
+        path = np.array([s.world_from_ego[:2, 3] for s in self._all])
+        labelled = semantics.label(cells, floor, semantics.roads(self._nusc, scene, path, self._config.reach))
+        return labelled._replace(point=labelled.point - center)
+
+    def label(self, token: str) -> Occupancy:
+        """Semantics and masks of one keyframe, in its ego frame (with yaw alone where config.level)."""
+        index = self._sweeps[token]
+        sweep = self._all[index]
+        view = self._view(sweep, float(self._scan.height[index]))
+        rays = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, self._config)
+        out = vote(self._static, view.ego_from_levelled, self._config.min_points)
+        put_objects(out, self._tracks.at(sweep.stamp_us), self._scan, view.ego_from_world)
+        mask_lidar = (rays.free > 0) | (rays.hit > 0)
+        return Occupancy(out, mask_lidar, self._camera_mask(out, token, view)).validate()
+
+    def _view(self, sweep: Sweep, rise: float) -> View:
+        world_from_ego = sweep.world_from_ego
+        if self._config.level:
+            world_from_ego = se3_from_xyz_yaw(world_from_ego[:3, 3], yaw_of(world_from_ego))
+        ego_from_world = inverse(world_from_ego)
+        return View(ego_from_world, ego_from_world @ se3(self._scan.center - (0.0, 0.0, rise)))
+
+    def _camera_mask(self, out: NDArray[np.uint8], token: str, view: View) -> NDArray[np.bool_]:
+        """What the keyframe's cameras see of the result; all False where the tables have no camera."""
+        seen = np.zeros(GRID.shape, bool)
+        for row in _cameras(self._nusc, token):
+            world_from_ego, ego_from_camera = pose_of(self._nusc, row)
+            mount = self._nusc.get("calibrated_sensor", row["calibrated_sensor_token"])
+            pose = view.ego_from_world @ world_from_ego @ ego_from_camera
+            size = int(row["width"]) or 1600, int(row["height"]) or 900
+            rays = camera_rays(np.array(mount["camera_intrinsic"]), pose, *size, self._config.pixel_stride)
+            seen |= visible_mask(out, rays.origin, rays.directions)
+        return seen
+
+
+def _cameras(nusc: NuScenes, token: str) -> list[dict[str, Any]]:
+    rows = [nusc.get("sample_data", data) for data in nusc.get("sample", token)["data"].values()]
+    return [row for row in rows if row["sensor_modality"] == "camera"]
+
+
+def vote(cells: Cells, ego_from_levelled: Array, min_points: int) -> NDArray[np.uint8]:
+    """uint8 [X, Y, Z]: the class with most points in each voxel; free where fewer than `min_points` lie."""
+    reach = np.linalg.norm(np.abs(GRID.origin[:2])) + GRID.voxel_size
+    ego = inverse(ego_from_levelled)[:2, 3]
+    near = (np.abs(cells.point[:, :2] - ego) < reach).all(1)
+    index = GRID.index_of(apply(ego_from_levelled, cells.point[near]))
+    inside = ((index >= 0) & (index < GRID.shape)).all(1)
+    flat = np.ravel_multi_index(tuple(index[inside].T), GRID.shape)
+    voxels, row = np.unique(flat, return_inverse=True)
+    class_id, count = cells.class_id[near][inside], cells.count[near][inside]
+    votes = np.bincount(row * NUM_CLASSES + class_id, count, len(voxels) * NUM_CLASSES).reshape(-1, NUM_CLASSES)
+    enough = votes.sum(1) >= min_points
+    out = np.full(GRID.shape, FREE, np.uint8)
+    out.reshape(-1)[voxels[enough]] = votes[enough].argmax(1)
+    return out
+
+
+def put_objects(out: NDArray[np.uint8], boxes: Boxes, scan: Scan, ego_from_world: Array) -> None:
+    """Annotated boxes into `out` in place, large ones first: voxels whose centre is inside, and those with points."""
+    large_first = boxes.select(np.argsort(-boxes.size_lwh.prod(1), kind="stable"))
+    ego_from_box = ego_from_world @ se3_from_xyz_yaw(large_first.center_world, large_first.yaw_world)
+    solid = {voxels.row: voxels.flat for voxels in voxels_of_boxes(large_first, ego_from_world)}
+    for row, (instance, class_id) in enumerate(zip(large_first.instance, large_first.class_id, strict=True)):
+        if row in solid:
+            out.reshape(-1)[solid[row]] = class_id
+        points = scan.objects.get(int(instance))
+        if points is not None:
+            index = GRID.index_of(apply(ego_from_box[row], points))
+            inside = ((index >= 0) & (index < GRID.shape)).all(1)
+            out[tuple(index[inside].T)] = class_id
