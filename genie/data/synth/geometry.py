@@ -1,0 +1,101 @@
+"""Everything of a world that never moves, as one mesh: ground, buildings, fences, poles, greenery, what is parked.
+
+Heights are physical (above the town's zero): the ground follows the elevation. What stands is cut out of the scenery's
+raster, outline by outline, so that the lidar sees what the labels say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.greenery import Profile, foliage_mesh, profiles
+from genie.data.synth.meshes import bodies
+from genie.data.synth.scenery import CELL, MANMADE
+from genie.data.synth.tracer import Mesh, join, lattice, surface
+from genie.data.synth.world import Elevation, World
+
+Array = NDArray[np.float64]
+
+GROUND_STEP = 4.0  # m between the vertices of the ground inside the town
+HORIZON = 1200.0  # m of land around the town, so that there is a horizon
+TOLERANCE = 0.15  # m that an outline may deviate from its cells
+POLE_AREA = 0.7  # m2: smaller things of stone or steel are poles
+
+
+def static_mesh(world: World) -> Mesh:
+    """The mesh of a world without what moves."""
+    parts = [ground_mesh(world.elevation, world.scenery.ground.shape)]
+    for profile in profiles(world.scenery):
+        mask = world.scenery.column == profile.row
+        if profile.kind == MANMADE or profile.is_trunk:
+            parts.append(extrude(mask, profile, world.elevation))
+    parts.append(foliage_mesh(world.scenery, world.elevation))
+    boxes = world.boxes(0.0)
+    parts.append(bodies(boxes.select(boxes.parked), world.datum(0.0)))
+    return join(parts)
+
+
+def ground_mesh(elevation: Elevation, shape: tuple[int, ...]) -> Mesh:
+    """A fine grid below the raster, growing coarser towards the horizon."""
+    beyond = np.geomspace(8.0, HORIZON, 14)
+    x, y = (
+        np.concatenate([-beyond[::-1], np.arange(0, n * CELL, GROUND_STEP), n * CELL + np.append(0.0, beyond)])
+        for n in shape
+    )
+    plane = np.stack(np.meshgrid(x, y, indexing="ij"), -1)
+    vertices = np.concatenate([plane, elevation.at(plane)[..., None]], -1).reshape(-1, 3)
+    return surface(vertices, lattice(len(x), len(y)), "ground")
+
+
+def outlines(mask: NDArray[np.bool_]) -> Iterator[tuple[Array, float]]:
+    """Simplified outlines [n, 2] (m) of what is set in a raster, through the centres of its border cells: half a cell
+    within what the labels fill. With the area (m2) of each."""
+    for contour in cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        area = (cv2.contourArea(contour) + len(contour) / 2 + 1) * CELL**2
+        simple = cv2.approxPolyDP(contour, TOLERANCE / CELL, True)[:, 0].astype(np.float64)
+        yield (simple[:, ::-1] + 0.5) * CELL, area
+
+
+def extrude(mask: NDArray[np.bool_], profile: Profile, elevation: Elevation) -> Mesh:
+    """Walls, fences and poles."""
+    parts = []
+    for outline, area in outlines(mask):
+        centre = outline.mean(0)
+        style = int(abs(hash((round(float(centre[0]), 1), round(float(centre[1]), 1)))) % 65536)
+        if profile.is_trunk or area < POLE_AREA or len(outline) < 3:
+            parts.append(pole(centre, profile, elevation, style))
+        elif profile.high > 2.6:
+            storeys = (0, 0, 1, 2, 4)[style % 5] if profile.open else 0
+            parts.append(prism(outline, profile.low, profile.high + 3.2 * storeys, elevation, "facade", style))
+        else:
+            parts.append(prism(outline, profile.low, profile.high, elevation, "fence", style))
+    return join(parts)
+
+
+def prism(outline: Array, low: float, high: float, elevation: Elevation, material: str, style: int) -> Mesh:
+    """An outline [n, 2] between two heights above the ground, with a flat top at its highest."""
+    import mapbox_earcut
+
+    n = len(outline)
+    ground = elevation.at(outline)
+    bottom, top = ground + low - (0.3 if low == 0 else 0.0), np.full(n, ground.max() + high)
+    vertices = np.concatenate([np.column_stack([outline, bottom]), np.column_stack([outline, top])])
+    i, j = np.arange(n), (np.arange(n) + 1) % n
+    walls = surface(
+        vertices, np.concatenate([np.stack([i, j, j + n], 1), np.stack([i, j + n, i + n], 1)]), material, style
+    )
+    triangles = mapbox_earcut.triangulate_float64(outline, np.array([n], np.uint32)).reshape(-1, 3)
+    roof = "roof" if material == "facade" else material
+    return join([walls, surface(vertices[n:], triangles.astype(np.int64), roof, style)])
+
+
+def pole(centre: Array, profile: Profile, elevation: Elevation, style: int) -> Mesh:
+    """A trunk or a lamp post: six sides."""
+    radius, material = (0.15, "trunk") if profile.is_trunk else (0.09, "pole")
+    angle = np.arange(6) * np.pi / 3
+    outline = centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+    return prism(outline, profile.low, profile.high, elevation, material, style)

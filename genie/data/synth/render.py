@@ -1,0 +1,60 @@
+"""`Renderer`: the sensors of one scene. It reads the world and knows no files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth import lidar
+from genie.data.synth.meshes import bodies, ego_body
+from genie.data.synth.sensors import LIDAR, RIG, LidarSweep, Mount
+from genie.data.synth.surfaces import Surfaces
+from genie.data.synth.tracer import Mesh, join
+from genie.data.synth.world import Boxes, World
+
+REACH = 105.0  # m from the ego to what is worth tracing
+
+
+class Renderer:
+    """Lidar and cameras of one scene; one per scene and process. The static scene is built here, once."""
+
+    def __init__(self, world: World, rig: tuple[Mount, ...] = RIG) -> None:
+        self.world, self.rig = world, {m.channel: m for m in rig}
+        self.surfaces = Surfaces(world)
+
+    def physical_from_ego(self, t: float) -> NDArray[np.float64]:
+        """The ego pose [4, 4] as it is, not as it is recorded: with the height of the ground under the ego."""
+        pose = self.world.ego(t).world_from_ego
+        pose[2, 3] += self.world.datum(t)
+        return pose
+
+    def lidar(self, t: float, rng: np.random.Generator) -> LidarSweep:
+        """The revolution that ends at `t` (s after the start of the scene)."""
+        return lidar.sweep(self.rig[LIDAR], self.physical_from_ego, self._moving_near, self.surfaces, t, rng)
+
+    def _moving_near(self, t: float, bearing: float) -> Mesh:
+        """What moves, and the ego's body, at `t` within a slice of the lidar around a bearing."""
+        boxes = self.world.boxes(t)
+        offset = boxes.centre[:, :2] - self.world.ego(t).xyz[:2]
+        return self._moving(t, boxes, _in_sector(offset, _radius(boxes), bearing, lidar.SECTOR))
+
+    def _moving(self, t: float, boxes: Boxes, wanted: NDArray[np.bool_]) -> Mesh:
+        chosen = boxes.select(wanted & ~boxes.parked)
+        return join([bodies(chosen, self.world.datum(t)), ego_body(self.physical_from_ego(t))])
+
+
+def _radius(boxes: Boxes) -> NDArray[np.float64]:
+    """m around the centres that hold the boxes, [n]."""
+    return np.hypot(boxes.size[:, 0], boxes.size[:, 1]) / 2
+
+
+def _in_sector(
+    offset: NDArray[np.float64], radius: NDArray[np.float64], bearing: float, half_width: float
+) -> NDArray[np.bool_]:
+    """Which discs at `offset` [n, 2] (m from the ego) of `radius` [n] reach into a sector around a bearing (rad)."""
+    # The lidar sits before the rear axle: two metres more, to be safe.
+    distance, reach = np.hypot(offset[:, 0], offset[:, 1]), radius + 2.0
+    off_axis = np.abs((np.arctan2(offset[:, 1], offset[:, 0]) - bearing + np.pi) % (2 * np.pi) - np.pi)
+    spread = np.arcsin(np.minimum(reach / np.maximum(distance, 1e-6), 1.0))
+    near = distance <= reach
+    return (distance - radius < REACH) & (near | (off_axis < half_width + spread))

@@ -1,0 +1,144 @@
+"""Shapes to assemble bodies from: patches, boxes, prisms and balls, each face with a material.
+
+Bodies are drawn in a box of a nominal size: x ahead, y left, both from the middle, z from the bottom (m); a template
+keeps them scaled to the unit box, so that a body fills whatever box it is put into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.materials import INDEX
+
+Array = NDArray[np.float64]
+
+
+class Template(NamedTuple):
+    """A body in the unit box: vertices float32 [v, 3], x and y in -0.5..0.5, z in 0..1; faces [f, 3]; material [f]."""
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    material: NDArray[np.uint8]
+
+
+class Body:
+    """Collects faces. Which way round they are does not matter: they are shaded from the side that is seen."""
+
+    def __init__(self) -> None:
+        self._vertices: list[Array] = []
+        self._faces: list[NDArray[np.int64]] = []
+        self._materials: list[str] = []
+        self._count = 0
+
+    def add(self, vertices: Array, faces: NDArray[np.int64], materials: Sequence[str]) -> None:
+        self._vertices.append(vertices)
+        self._faces.append(faces + self._count)
+        self._materials.extend(materials)
+        self._count += len(vertices)
+
+    def patch(
+        self, corners: Sequence[Sequence[float]], materials: Sequence[Sequence[str]], us: Sequence[float] = (),
+        vs: Sequence[float] = (),
+    ) -> None:  # fmt: skip
+        """A quadrilateral a, b, c, d cut into cells: u from a to b, v from a to d. materials: rows along v, of cells
+        along u; `us`, `vs`: where the cuts are (0..1), evenly where not given."""
+        a, b, c, d = (np.asarray(p, dtype=np.float64) for p in corners)
+        rows, columns = len(materials), len(materials[0])
+        u = np.array([0.0, *us, 1.0]) if us else np.linspace(0, 1, columns + 1)
+        v = (np.array([0.0, *vs, 1.0]) if vs else np.linspace(0, 1, rows + 1))[:, None, None]
+        u = u[None, :, None]
+        grid = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * d + u * c)
+        i = np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)
+        quads = np.stack([i, i + 1, i + columns + 2, i + columns + 1], -1).reshape(-1, 4)
+        names = [name for row in materials for name in row]
+        self.add(grid.reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), names * 2)
+
+    def tapered(
+        self, bottom: tuple[float, float, float, float], top: tuple[float, float, float, float], z: tuple[float, float],
+        sides: dict[str, tuple[Sequence[Sequence[str]], Sequence[float], Sequence[float]] | str], rest: str,
+    ) -> None:  # fmt: skip
+        """A box between two rectangles x0, x1, y0, y1. sides: what differs from `rest` among front, back, left, right,
+        top, bottom: a material, or the cells and cuts of a patch (u from the back or from the right, v upwards)."""
+        (p0, p1, q0, q1), (r0, r1, s0, s1), (z0, z1) = bottom, top, z
+        faces = {
+            "right": ((p0, q0, z0), (p1, q0, z0), (r1, s0, z1), (r0, s0, z1)),
+            "left": ((p0, q1, z0), (p1, q1, z0), (r1, s1, z1), (r0, s1, z1)),
+            "front": ((p1, q0, z0), (p1, q1, z0), (r1, s1, z1), (r1, s0, z1)),
+            "back": ((p0, q0, z0), (p0, q1, z0), (r0, s1, z1), (r0, s0, z1)),
+            "top": ((r0, s0, z1), (r0, s1, z1), (r1, s1, z1), (r1, s0, z1)),
+            "bottom": ((p0, q0, z0), (p0, q1, z0), (p1, q1, z0), (p1, q0, z0)),
+        }
+        for name, corners in faces.items():
+            what = sides.get(name, rest)
+            if isinstance(what, str):
+                self.patch(corners, [[what]])
+            else:
+                self.patch(corners, what[0], what[1], what[2])
+
+    def box(self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], material: str) -> None:
+        self.tapered((*x, *y), (*x, *y), z, {}, material)
+
+    def tube(
+        self, start: Sequence[float], end: Sequence[float], radii: tuple[float, float], material: str, sides: int = 8,
+        caps: str | None = None,
+    ) -> None:  # fmt: skip
+        """A round bar between two points, of two radii; `caps`: material of its ends, as its sides where not given."""
+        a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+        axis = (b - a) / np.linalg.norm(b - a)
+        helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
+        e1 = np.cross(axis, helper)
+        e1 /= np.linalg.norm(e1)
+        angle = (np.arange(sides) + 0.5) * 2 * np.pi / sides
+        ring = np.cos(angle)[:, None] * e1 + np.sin(angle)[:, None] * np.cross(axis, e1)
+        reach = 1 / np.cos(np.pi / sides)  # the flats lie at the radius, so that a wheel stands on the ground
+        vertices = np.concatenate([a + radii[0] * reach * ring, b + radii[1] * reach * ring, a[None], b[None]])
+        i, j = np.arange(sides), (np.arange(sides) + 1) % sides
+        faces = [np.stack([i, j, j + sides], 1), np.stack([i, j + sides, i + sides], 1)]
+        ends = [
+            np.stack([j, i, np.full(sides, 2 * sides)], 1),
+            np.stack([i + sides, j + sides, 0 * i + 2 * sides + 1], 1),
+        ]
+        names = [material] * (2 * sides) + [caps or material] * (2 * sides)
+        self.add(vertices, np.concatenate([*faces, *ends]), names)
+
+    def wheel(self, x: float, y: float, radius: float, width: float) -> None:
+        """A wheel that stands on the ground, its outer side at `y`."""
+        inner = y - np.sign(y) * width
+        self.tube((x, inner, radius), (x, y, radius), (radius, radius), "tyre", 12)
+        hub = y + np.sign(y) * 0.004
+        self.tube((x, inner, radius), (x, hub, radius), (0.62 * radius, 0.55 * radius), "rim", 8)
+
+    def ball(
+        self, centre: Sequence[float], radii: Sequence[float], material: str, rows: int = 4, sides: int = 8
+    ) -> None:
+        latitude = np.linspace(-np.pi / 2, np.pi / 2, rows + 1)[:, None]
+        longitude = np.arange(sides) * 2 * np.pi / sides
+        unit = np.stack(
+            [
+                np.cos(latitude) * np.cos(longitude),
+                np.cos(latitude) * np.sin(longitude),
+                np.sin(latitude) + 0 * longitude,
+            ],
+            -1,
+        )
+        i = np.arange(rows)[:, None] * sides + np.arange(sides)
+        j = np.arange(rows)[:, None] * sides + (np.arange(sides) + 1) % sides
+        faces = np.concatenate(
+            [np.stack([i, j, j + sides], -1).reshape(-1, 3), np.stack([i, j + sides, i + sides], -1).reshape(-1, 3)]
+        )
+        self.add(unit.reshape(-1, 3) * np.asarray(radii) + np.asarray(centre), faces, [material] * len(faces))
+
+    def template(self, box: tuple[float, float] | None = None) -> Template:
+        """The body, stretched to fill the unit box; with `box` (length, width in m) upwards only: a person who stands
+        is slimmer than the box of one who walks."""
+        vertices = np.concatenate(self._vertices)
+        low, high = vertices.min(0), vertices.max(0)
+        if box is not None:
+            low[:2], high[:2] = -np.array(box) / 2, np.array(box) / 2
+        unit = (vertices - low) / (high - low) - [0.5, 0.5, 0.0]
+        material = np.array([INDEX[name] for name in self._materials], np.uint8)
+        return Template(unit.astype(np.float32), np.concatenate(self._faces).astype(np.int32), material)

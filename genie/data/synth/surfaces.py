@@ -1,0 +1,99 @@
+"""What rays see: the static scene of a world, met by rays together with what moves, and what was met there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.categories import CATEGORIES
+from genie.data.synth.geometry import static_mesh
+from genie.data.synth.materials import INDEX, LABEL, REFLECTANCE
+from genie.data.synth.paint import PaintMap
+from genie.data.synth.scenery import CELL
+from genie.data.synth.sensors import LIDARSEG
+from genie.data.synth.tracer import FAR, Floats, Tracer
+from genie.data.synth.world import World
+from perception.types import CLASS_NAMES, FREE
+
+# Per class of the ground, and for what lies beyond the town or under a building (FREE): label and reflectance.
+_GROUND = {
+    "driveable_surface": ("flat.driveable_surface", 0.12),
+    "other_flat": ("flat.other", 0.22),
+    "sidewalk": ("flat.sidewalk", 0.25),
+    "terrain": ("flat.terrain", 0.35),
+    "free": ("flat.terrain", 0.35),
+}
+_GROUND_LABEL = np.zeros(len(CLASS_NAMES), np.uint8)
+_GROUND_REFLECTANCE = np.zeros(len(CLASS_NAMES), np.float32)
+for _name, (_label, _value) in _GROUND.items():
+    _GROUND_LABEL[CLASS_NAMES.index(_name)] = LIDARSEG.index(_label)
+    _GROUND_REFLECTANCE[CLASS_NAMES.index(_name)] = _value
+_KIND_LABEL = np.array([LIDARSEG.index(c.name) for c in CATEGORIES], np.uint8)
+_PAINT_REFLECTANCE = 0.6
+
+
+class Seen(NamedTuple):
+    """What n rays met first. distance: m, FAR: nothing. normal: unit, towards either side. material: of MATERIALS.
+    instance: -1 none. style: a seed per object. moving: met in the moving scene, not the static one."""
+
+    distance: Floats
+    normal: Floats
+    material: NDArray[np.uint8]
+    instance: NDArray[np.int32]
+    style: NDArray[np.uint16]
+    moving: NDArray[np.bool_]
+
+
+class Surfaces:
+    """The static scene of one world: built once, then only read."""
+
+    def __init__(self, world: World) -> None:
+        self.static = Tracer(static_mesh(world))
+        self.paint = PaintMap(world.scenery)
+        self._ground = world.scenery.ground
+        self._kind = world.kind
+
+    def see(self, origins: Floats, directions: Floats, moving: Tracer, window: NDArray[np.bool_] | None = None) -> Seen:
+        """Origins and unit directions [n, 3], in physical coordinates. `window`: which rays may meet what moves."""
+        distance, face = self.static.nearest(origins, directions)
+        mesh = self.static.mesh
+        met = Seen(
+            distance,
+            self.static.normal[face],
+            mesh.material[face],
+            np.where(face >= 0, mesh.instance[face], -1),
+            mesh.style[face],
+            np.zeros(len(face), bool),
+        )
+        rays = np.arange(len(origins)) if window is None else np.flatnonzero(window)
+        nearer, face = moving.nearest(origins[rays], directions[rays], distance[rays])
+        hit = face >= 0
+        rays, face = rays[hit], face[hit]
+        met.distance[rays] = nearer[hit]
+        met.normal[rays] = moving.normal[face]
+        for field in ("material", "instance", "style"):
+            getattr(met, field)[rays] = getattr(moving.mesh, field)[face]
+        met.moving[rays] = True
+        return met
+
+    def ground_class(self, xy: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The class of the ground at points [n, 2] (m); FREE beyond the town."""
+        i, j = np.floor(xy[:, 0] / CELL).astype(np.int32), np.floor(xy[:, 1] / CELL).astype(np.int32)
+        nx, ny = self._ground.shape
+        inside = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
+        return np.where(inside, self._ground[np.where(inside, i, 0), np.where(inside, j, 0)], FREE).astype(np.uint8)
+
+    def echo(self, seen: Seen, points: NDArray[np.float64]) -> tuple[NDArray[np.uint8], Floats]:
+        """Label (index into LIDARSEG) and reflectance of what was met at points [n, 3]."""
+        label, reflectance = LABEL[seen.material], REFLECTANCE[seen.material]
+        ground = np.flatnonzero((seen.material == INDEX["ground"]) & (seen.distance < FAR))
+        xy = points[ground, :2]
+        kind = self.ground_class(xy)
+        label[ground] = _GROUND_LABEL[kind]
+        painted = self.paint.white(xy) + self.paint.yellow(xy)
+        reflectance[ground] = _GROUND_REFLECTANCE[kind] * (1 - painted) + _PAINT_REFLECTANCE * painted
+        owned = seen.instance >= 0
+        label[owned] = _KIND_LABEL[self._kind[seen.instance[owned]]]
+        return label, reflectance

@@ -1,0 +1,106 @@
+"""Triangles and the rays that meet them: a mesh with what each face is, and Embree behind one function."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genie.data.synth.materials import INDEX
+
+Floats = NDArray[np.float32]
+FAR = 1e4  # m, the range of a ray that meets nothing
+
+
+class Mesh(NamedTuple):
+    """vertices: float32 [v, 3] (m). faces: int32 [f, 3]. Per face: material uint8 (see `materials`), instance int32
+    (-1: none), style uint16 (a seed for colour and pattern; equal over one object)."""
+
+    vertices: Floats
+    faces: NDArray[np.int32]
+    material: NDArray[np.uint8]
+    instance: NDArray[np.int32]
+    style: NDArray[np.uint16]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+
+def join(meshes: list[Mesh]) -> Mesh:
+    """One mesh out of several."""
+    if not meshes:
+        return Mesh(
+            np.zeros((0, 3), np.float32),
+            np.zeros((0, 3), np.int32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.uint16),
+        )
+    first = np.cumsum([0, *(len(m.vertices) for m in meshes)])[:-1]
+    faces = [m.faces + offset for m, offset in zip(meshes, first, strict=True)]
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate(faces).astype(np.int32),
+        *(np.concatenate([getattr(m, field) for m in meshes]) for field in ("material", "instance", "style")),
+    )
+
+
+def surface(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], material: str, style: NDArray[np.int64] | int = 0
+) -> Mesh:
+    """One material and style, no instance."""
+    n = len(faces)
+    return Mesh(
+        vertices.astype(np.float32),
+        faces.astype(np.int32),
+        np.full(n, INDEX[material], np.uint8),
+        np.full(n, -1, np.int32),
+        np.broadcast_to(np.asarray(style, np.uint16), n).copy(),
+    )
+
+
+def lattice(rows: int, columns: int) -> NDArray[np.int64]:
+    """Two triangles per cell of a grid of vertices, [2 (rows-1) (columns-1), 3]."""
+    i = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    return np.concatenate([np.stack([i, i + columns, i + 1], 1), np.stack([i + 1, i + columns, i + columns + 1], 1)])
+
+
+class Hits(NamedTuple):
+    """distance: float32 [n] (m, FAR: none). face: int32 [n], of the mesh that was traced, -1: none."""
+
+    distance: Floats
+    face: NDArray[np.int32]
+
+
+class Tracer:
+    """A bounding volume hierarchy over one mesh. An empty mesh is met by no ray."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
+        self.mesh = mesh
+        corner = mesh.vertices[mesh.faces].astype(np.float32)
+        normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+        self.normal: Floats = (normal / np.maximum(length, 1e-12)).astype(np.float32)  # [f, 3], unit, outwards
+        self._scene = EmbreeScene() if len(mesh) else None
+        if self._scene is not None:
+            TriangleMesh(self._scene, np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces))
+
+    def nearest(self, origins: Floats, directions: Floats, within: Floats | None = None) -> Hits:
+        """The first face that each ray meets; origins and unit directions [n, 3]; `within` [n] (m) bounds the range."""
+        far = np.full(len(origins), FAR, np.float32) if within is None else within.astype(np.float32)
+        if self._scene is None or not len(origins):
+            return Hits(np.full(len(origins), FAR, np.float32), np.full(len(origins), -1, np.int32))
+        out = self._scene.run(origins, directions, far, query="INTERSECT", output=1)
+        face = out["primID"]
+        return Hits(np.where(face >= 0, out["tfar"], np.float32(FAR)), face)
+
+    def blocked(self, origins: Floats, directions: Floats) -> NDArray[np.bool_]:
+        """[n]: whether anything at all lies along each ray."""
+        if self._scene is None or not len(origins):
+            return np.zeros(len(origins), bool)
+        result: NDArray[np.bool_] = self._scene.run(origins, directions, query="OCCLUDED") >= 0
+        return result

@@ -1,0 +1,129 @@
+"""Bodies of vehicles, drawn at a nominal size (m): x ahead, y left, z from the road."""
+
+from __future__ import annotations
+
+from genie.data.synth.solids import Body, Template
+
+_GLASS_SIDE = ([["paint", "glass", "paint", "glass", "paint"], ["paint"] * 5], (0.10, 0.47, 0.52, 0.90), (0.88,))
+_GLASS_END = ([["paint", "glass", "paint"], ["paint"] * 3], (0.05, 0.95), (0.90,))
+_NOSE = (
+    [["plastic", "plate", "plastic"], ["headlamp", "plastic", "headlamp"], ["paint", "paint", "paint"]],
+    (0.27, 0.73),
+    (0.38, 0.82),
+)
+_TAIL = (
+    [["plastic", "plastic", "plastic"], ["taillamp", "paint", "taillamp"], ["paint", "plate", "paint"]],
+    (0.24, 0.76),
+    (0.42, 0.80),
+)
+
+
+def _wheels(body: Body, axles: tuple[float, ...], half_width: float, radius: float, width: float) -> None:
+    for x in axles:
+        for side in (-1.0, 1.0):
+            arch = side * (half_width - 0.004)
+            body.tube((x, side * (half_width - width), radius), (x, arch, radius), (1.14 * radius,) * 2, "plastic", 12)
+            body.wheel(x, side * half_width, radius, width)
+
+
+def _car(hood: float, shoulder: float, roof: tuple[float, float], rear: float, height: float) -> Template:
+    """hood: x where the windscreen begins. shoulder: z of the window line. roof: x of its ends. rear: x of the window
+    line's end."""
+    body = Body()
+    body.box((-2.1, 2.1), (-0.85, 0.85), (0.20, 0.34), "plastic")
+    sides = {"front": _NOSE, "back": _TAIL}
+    body.tapered((-2.3, 2.3, -0.955, 0.955), (-2.24, 2.12, -0.90, 0.90), (0.32, shoulder), sides, "paint")
+    glass = {"left": _GLASS_SIDE, "right": _GLASS_SIDE, "front": _GLASS_END, "back": _GLASS_END}
+    body.tapered((rear, hood, -0.89, 0.89), (*roof, -0.66, 0.66), (shoulder, height), glass, "paint")
+    for side in (-1.0, 1.0):
+        y = sorted((side * 0.86, side * 0.975))
+        body.box((hood - 0.35, hood - 0.2), (y[0], y[1]), (shoulder + 0.02, shoulder + 0.15), "paint")
+        y = sorted((side * 0.93, side * 0.962))
+        for door in (-0.45, 0.55):
+            body.box((door, door + 0.16), (y[0], y[1]), (shoulder - 0.12, shoulder - 0.08), "plastic")
+    _wheels(body, (-1.38, 1.40), 0.965, 0.335, 0.22)
+    return body.template()
+
+
+def saloon() -> Template:
+    return _car(hood=1.05, shoulder=0.88, roof=(-1.05, 0.30), rear=-1.80, height=1.46)
+
+
+def hatchback() -> Template:
+    return _car(hood=1.15, shoulder=0.92, roof=(-1.85, 0.35), rear=-2.20, height=1.53)
+
+
+def sport_utility() -> Template:
+    return _car(hood=1.15, shoulder=1.03, roof=(-1.95, 0.45), rear=-2.22, height=1.72)
+
+
+def van() -> Template:
+    return _car(hood=1.85, shoulder=1.06, roof=(-2.20, 1.05), rear=-2.24, height=2.0)
+
+
+def ego_car() -> Template:
+    """A small hatchback below the sensors of the rig: 4.08 x 1.73 x 1.55 m."""
+    body = Body()
+    body.tapered((-2.04, 2.04, -0.86, 0.86), (-1.98, 1.80, -0.80, 0.80), (0.25, 0.88), {}, "ego")
+    body.tapered((-1.98, 1.45, -0.80, 0.80), (-1.65, 0.20, -0.58, 0.58), (0.88, 1.55), {}, "ego")
+    _wheels(body, (-1.37, 1.21), 0.865, 0.31, 0.2)
+    return body.template()
+
+
+def truck() -> Template:
+    """A cab and a closed box."""
+    body = Body()
+    cells = [["paint", "paint", "paint"], ["paint", "glass", "paint"], ["paint"] * 3]
+    nose = ([["plastic", "plastic", "plastic"], ["headlamp", "plastic", "headlamp"], ["paint", "glass", "paint"],
+             ["paint"] * 3], (0.14, 0.86), (0.14, 0.26, 0.88))  # fmt: skip
+    door = (cells, (0.25, 0.85), (0.45, 0.88))
+    sides = {"front": nose, "left": door, "right": door}
+    body.tapered((1.75, 3.35, -1.12, 1.12), (1.75, 3.15, -1.08, 1.08), (0.45, 2.35), sides, "paint")
+    body.box((-3.25, 2.0), (-0.9, 0.9), (0.60, 0.85), "plastic")
+    rear = ([["taillamp", "plate", "taillamp"], ["cargo", "cargo", "cargo"]], (0.12, 0.88), (0.07,))
+    ribs = ([["cargo"] * 2], (), ())
+    body.tapered((-3.35, 1.65, -1.225, 1.225), (-3.35, 1.65, -1.225, 1.225), (0.85, 2.75),
+                 {"back": rear, "left": ribs, "right": ribs}, "cargo")  # fmt: skip
+    _wheels(body, (-2.2, 2.45), 1.18, 0.47, 0.28)
+    return body.template()
+
+
+def bus() -> Template:
+    body = Body()
+    windows = ["paint"] + ["glass", "glass", "glass", "paint"] * 4 + ["glass"]
+    cuts = tuple(i / len(windows) for i in range(1, len(windows)))
+    side = ([["paint"] * len(windows), windows, ["paint"] * len(windows)], cuts, (0.36, 0.80))
+    nose = ([["plastic"] * 3, ["headlamp", "paint", "headlamp"], ["glass"] * 3, ["paint", "plastic", "paint"]],
+            (0.16, 0.84), (0.08, 0.18, 0.84))  # fmt: skip
+    tail = ([["plastic"] * 3, ["taillamp", "plastic", "taillamp"], ["paint", "glass", "paint"], ["paint"] * 3],
+            (0.14, 0.86), (0.1, 0.28, 0.80))  # fmt: skip
+    sides = {"left": side, "right": side, "front": nose, "back": tail, "bottom": "plastic"}
+    body.tapered((-5.55, 5.55, -1.45, 1.45), (-5.55, 5.48, -1.43, 1.43), (0.32, 3.25), sides, "paint")
+    body.box((-3.5, 1.5), (-1.0, 1.0), (3.25, 3.45), "paint")
+    _wheels(body, (-3.2, 2.9), 1.455, 0.48, 0.3)
+    return body.template()
+
+
+def trailer() -> Template:
+    body = Body()
+    rear = ([["taillamp", "plate", "taillamp"], ["cargo", "cargo", "cargo"]], (0.1, 0.9), (0.06,))
+    body.tapered((-4.75, 4.75, -1.3, 1.3), (-4.75, 4.75, -1.3, 1.3), (1.15, 3.7), {"back": rear}, "cargo")
+    body.box((-4.6, 4.0), (-0.5, 0.5), (0.85, 1.15), "plastic")
+    body.box((2.6, 2.8), (-0.9, 0.9), (0.1, 1.0), "plastic")
+    _wheels(body, (-2.2, -3.3), 1.28, 0.5, 0.5)
+    return body.template()
+
+
+def excavator() -> Template:
+    body = Body()
+    for y in ((-1.35, -0.75), (0.75, 1.35)):
+        body.tapered((-1.9, 1.9, *y), (-2.2, 2.2, *y), (0.0, 0.45), {}, "tyre")
+        body.tapered((-2.2, 2.2, *y), (-1.9, 1.9, *y), (0.45, 0.9), {}, "tyre")
+    body.tapered((-3.0, 1.0, -1.25, 1.25), (-2.8, 0.9, -1.2, 1.2), (0.95, 1.9), {"bottom": "plastic"}, "machine")
+    window = ([["machine"] * 3, ["machine", "glass", "machine"], ["machine"] * 3], (0.12, 0.88), (0.25, 0.9))
+    sides = {"front": window, "left": window, "right": window, "back": window}
+    body.tapered((-0.5, 1.1, 0.1, 1.2), (-0.4, 0.9, 0.15, 1.15), (1.3, 2.9), sides, "machine")
+    body.tube((0.7, -0.4, 1.7), (2.0, -0.4, 2.75), (0.24, 0.20), "machine", 6)
+    body.tube((1.95, -0.4, 2.8), (2.75, -0.4, 1.0), (0.19, 0.15), "machine", 6)
+    body.tapered((2.2, 2.8, -0.9, 0.1), (2.3, 3.0, -0.9, 0.1), (0.25, 1.0), {}, "plastic")
+    return body.template()
