@@ -9,7 +9,7 @@ from genie.data.synth import lidar
 from genie.data.synth.meshes import bodies, ego_body
 from genie.data.synth.sensors import LIDAR, RIG, LidarSweep, Mount
 from genie.data.synth.surfaces import Surfaces
-from genie.data.synth.tracer import Mesh, join
+from genie.data.synth.tracer import Mesh, Tracer, join
 from genie.data.synth.world import Boxes, World
 
 REACH = 105.0  # m from the ego to what is worth tracing
@@ -31,6 +31,18 @@ class Renderer:
     def lidar(self, t: float, rng: np.random.Generator) -> LidarSweep:
         """The revolution that ends at `t` (s after the start of the scene)."""
         return lidar.sweep(self.rig[LIDAR], self.physical_from_ego, self._moving_near, self.surfaces, t, rng)
+
+    def ranges(self, t: float, origins: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Distance (m) to the first surface at `t`, FAR where there is none, the ego's own body left out.
+
+        Args:
+            origins, directions: of rays, [n, 3] in the recorded world frame of `t` (m); unit vectors.
+        """
+        boxes, datum = self.world.boxes(t), self.world.datum(t)
+        near = np.hypot(*(boxes.centre[:, :2] - self.world.ego(t).xyz[:2]).T) < REACH
+        scene = Tracer(bodies(boxes.select(near & ~boxes.parked), datum))
+        raised = origins + np.array([0.0, 0.0, datum])
+        return self.surfaces.see(raised.astype(np.float32), directions.astype(np.float32), scene).distance
 
     def _moving_near(self, t: float, bearing: float) -> Mesh:
         """What moves, and the ego's body, at `t` within a slice of the lidar around a bearing."""
