@@ -19,7 +19,7 @@ from genie.data.synth.walkers import Vehicles, Walkers
 WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
 REAR_AXLE = 1.1  # m from the centre of the ego vehicle back to its frame
 PITCH_PER_MPS2, ROLL_PER_MPS2 = 0.0045, 0.006  # rad of a car's body under acceleration along and across
-MAX_TILT = 0.026  # rad
+MAX_TILT = 0.02  # rad
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,17 @@ def _smooth(series: Array, steps: int) -> Array:
 
 @dataclass(frozen=True)
 class Tracks:
-    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m)."""
+    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m).
+
+    crossing: bool [T, n], is on its way over a road. lane_changes: [k, 2], seconds and column of what changes lane.
+    """
 
     point: Array
     yaw: Array
     kind: NDArray[np.int64]
     size: Array
+    crossing: NDArray[np.bool_]
+    lane_changes: Array
 
 
 class World:
@@ -160,6 +165,10 @@ class World:
         self.kind = np.concatenate([tracks.kind[others], np.array([x.kind for x in standing], dtype=np.int64)])
         self.size = np.concatenate([tracks.size[others], np.array([x.size for x in standing]).reshape(still, 3)])
         self.parked = np.arange(len(self.kind)) >= others.sum()
+        self._crossing = tracks.crossing[:, others]
+        instance_of = np.cumsum(others) - 1
+        kept = tracks.lane_changes[tracks.lane_changes[:, 1] != ego]
+        self.lane_changes = [(float(t), int(instance_of[int(column)])) for t, column in kept]
         self._bottom = bottom[: len(self.kind)]
         self.duration = (len(tracks.point) - 1) / STREAM_HZ
         self._tilt = body_tilt(self._ego_point, self._ego_yaw, elevation)
@@ -192,6 +201,11 @@ class World:
         centre = np.concatenate([point, (self._bottom + rise + self.size[:, 2] / 2)[:, None]], axis=1)
         return Boxes(np.arange(len(self.kind)), self.kind, centre, self.size, yaw, velocity, self.parked)
 
+    def crossing(self, t: float) -> NDArray[np.bool_]:
+        """Which instances are people on their way over a road, [n]."""
+        still = np.zeros(len(self._still_point), bool)
+        return np.concatenate([self._crossing[round(self._bracket(t)[0] + self._bracket(t)[1])], still])
+
 
 def build_world(rng: np.random.Generator, frames: int) -> World:
     """Draws a town, lets its traffic run, and chooses whose seat the ego takes."""
@@ -215,7 +229,7 @@ def build_world(rng: np.random.Generator, frames: int) -> World:
 
 
 def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
-    points, headings = [], []
+    points, headings, crossing = [], [], []
     for step in range(WARM_UP + frames):
         if step:
             walkers.step(_seen(traffic))
@@ -223,13 +237,17 @@ def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
         vehicle_point, vehicle_heading = traffic.pose()
         points.append(np.concatenate([vehicle_point, walkers.point]))
         headings.append(np.concatenate([vehicle_heading, walkers.heading]))
+        crossing.append(np.concatenate([np.zeros(len(vehicle_point), bool), walkers.crosses()]))
     point, yaw = np.stack(points), np.unwrap(np.stack(headings), axis=0)
     trailers = _trailers(traffic, point)
+    changes = [((change.step - WARM_UP) * DT, change.vehicle) for change in traffic.lane_changes]
     return Tracks(
         np.concatenate([point, trailers.point], axis=1)[WARM_UP:],
         np.concatenate([yaw, trailers.yaw], axis=1)[WARM_UP:],
         np.concatenate([traffic.kind, walkers.kind, trailers.kind]),
         np.concatenate([traffic.size, walkers.size, trailers.size]),
+        np.concatenate([np.stack(crossing), trailers.crossing], axis=1)[WARM_UP:],
+        np.array([change for change in changes if change[0] > 0]).reshape(-1, 2),
     )
 
 
@@ -258,7 +276,8 @@ def _trailers(traffic: Traffic, point: Array) -> Tracks:
         out_yaw[:, n] = np.unwrap(np.arctan2(head[:, 1] - tail[:, 1], head[:, 0] - tail[:, 0]))
     trucks = [v for v, _ in pulling]
     size = np.stack([traffic.size[trucks, 0], traffic.tail[trucks], traffic.size[trucks, 2]], axis=1)
-    return Tracks(out_point, out_yaw, np.full(len(trucks), BY_NAME["vehicle.trailer"]), size)
+    never = np.zeros((steps, len(trucks)), bool)
+    return Tracks(out_point, out_yaw, np.full(len(trucks), BY_NAME["vehicle.trailer"]), size, never, np.zeros((0, 2)))
 
 
 def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
