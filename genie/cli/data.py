@@ -6,7 +6,10 @@ from pathlib import Path
 
 import typer
 
+from genie.cli.occupancy import occupancy
+
 app = typer.Typer(help="Inspect nuScenes data and make synthetic data.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(occupancy)
 
 
 @app.command()

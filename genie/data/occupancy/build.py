@@ -15,6 +15,7 @@ from genie.data.occupancy.accumulate import Scan, accumulate
 from genie.data.occupancy.carve import observed, passing
 from genie.data.occupancy.cells import Cells
 from genie.data.occupancy.config import OccupancyConfig
+from genie.data.occupancy.fill import fill_ground
 from genie.data.occupancy.lidarseg import Lidarseg
 from genie.data.occupancy.sweeps import Sweep, list_sweeps, pose_of
 from genie.data.raycast import camera_rays, visible_mask
@@ -57,6 +58,7 @@ class SceneBuilder:
         self._all = sweeps
         self._tracks = load_tracks(nusc, scene)
         self._scan = accumulate(sweeps, align.heights(sweeps), self._tracks, Lidarseg(nusc), config, progress)
+        self._ground = ground.estimate(self._scan.static)
         self._static = self._static_cells(scene)
 
     @property
@@ -66,10 +68,9 @@ class SceneBuilder:
 
     def _static_cells(self, scene: str) -> Cells:
         cells, center = self._scan.static, self._scan.center
-        floor = ground.estimate(cells)
-        cells = cells.select(~passing(cells, self._scan, floor, self._config))
+        cells = cells.select(~passing(cells, self._scan, self._ground, self._config))
         path = np.array([s.world_from_ego[:2, 3] for s in self._all])
-        labelled = semantics.label(cells, floor, semantics.roads(self._nusc, scene, path, self._config.reach))
+        labelled = semantics.label(cells, self._ground, semantics.roads(self._nusc, scene, path, self._config.reach))
         return labelled._replace(point=labelled.point - center)
 
     def label(self, token: str) -> Occupancy:
@@ -77,9 +78,12 @@ class SceneBuilder:
         index = self._sweeps[token]
         sweep = self._all[index]
         view = self._view(sweep, float(self._scan.height[index]))
-        rays = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, self._config)
+        rays = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, self._config.neighbourhood_s)
         out = vote(self._static, view.ego_from_levelled, self._config.min_points)
-        put_objects(out, self._tracks.at(sweep.stamp_us), self._scan, view.ego_from_world)
+        fill_ground(out, self._ground, view.ego_from_levelled @ se3(-self._scan.center), self._config.ground_gap)
+        own = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, 0.0)
+        crossed = (own.free >= self._config.min_crossings) & (own.hit == 0)
+        put_objects(out, self._tracks.at(sweep.stamp_us), self._scan, view.ego_from_world, crossed)
         mask_lidar = (rays.free > 0) | (rays.hit > 0)
         return Occupancy(out, mask_lidar, self._camera_mask(out, token, view)).validate()
 
@@ -125,16 +129,26 @@ def vote(cells: Cells, ego_from_levelled: Array, min_points: int) -> NDArray[np.
     return out
 
 
-def put_objects(out: NDArray[np.uint8], boxes: Boxes, scan: Scan, ego_from_world: Array) -> None:
-    """Annotated boxes into `out` in place, large ones first: voxels whose centre is inside, and those with points."""
+def put_objects(
+    out: NDArray[np.uint8], boxes: Boxes, scan: Scan, ego_from_world: Array, crossed: NDArray[np.bool_]
+) -> None:
+    """Annotated boxes into `out` in place, large ones first.
+
+    They are solid, as those of Occ3D are: voxels whose centre is inside, but for those that the keyframe's rays
+    crossed and where none of the instance's points, of any time, lies.
+    """
     large_first = boxes.select(np.argsort(-boxes.size_lwh.prod(1), kind="stable"))
     ego_from_box = ego_from_world @ se3_from_xyz_yaw(large_first.center_world, large_first.yaw_world)
-    solid = {voxels.row: voxels.flat for voxels in voxels_of_boxes(large_first, ego_from_world)}
-    for row, (instance, class_id) in enumerate(zip(large_first.instance, large_first.class_id, strict=True)):
-        if row in solid:
-            out.reshape(-1)[solid[row]] = class_id
-        points = scan.objects.get(int(instance))
-        if points is not None:
-            index = GRID.index_of(apply(ego_from_box[row], points))
-            inside = ((index >= 0) & (index < GRID.shape)).all(1)
-            out[tuple(index[inside].T)] = class_id
+    values, hollow = out.reshape(-1), crossed.reshape(-1)
+    for row, voxels in voxels_of_boxes(large_first, ego_from_world):
+        points = scan.objects.get(int(large_first.instance[row]), np.zeros((0, 3)))
+        filled = voxels_of(apply(ego_from_box[row], points))
+        kept = ~hollow[voxels] | np.isin(voxels, filled)
+        values[voxels[kept]] = large_first.class_id[row]
+
+
+def voxels_of(points: Array) -> NDArray[np.int64]:
+    """Flat indices of the voxels that points [n, 3] (m) of the ego frame lie in; those outside are left out."""
+    index = GRID.index_of(points)
+    inside = ((index >= 0) & (index < GRID.shape)).all(1)
+    return np.asarray(np.ravel_multi_index(tuple(index[inside].T), GRID.shape), np.int64)

@@ -46,15 +46,15 @@ def _grid_around(points: Array) -> VoxelGrid:
     return VoxelGrid((int(shape[0]), int(shape[1]), int(shape[2])), size, (low[0], low[1], low[2]))
 
 
-def observed(scan: Scan, stamp_us: int, ego_from_levelled: Array, config: OccupancyConfig) -> Carved:
-    """Crossings and hits of the rays of the sweeps around a keyframe, in its ego grid.
+def observed(scan: Scan, stamp_us: int, ego_from_levelled: Array, within_s: float) -> Carved:
+    """Crossings and hits of the rays of the sweeps up to `within_s` from a keyframe, in its ego grid.
 
     Args:
         ego_from_levelled: float64 [4, 4], from coordinates that count from `scan.center`.
     """
     counts = Carved(np.zeros(GRID.shape, np.uint32), np.zeros(GRID.shape, np.uint32))
     for rays in scan.rays:
-        if abs(rays.stamp_us - stamp_us) <= config.neighbourhood_s * 1e6:
+        if abs(rays.stamp_us - stamp_us) <= within_s * 1e6:
             origin = apply(ego_from_levelled, rays.origin)
             carve(origin, apply(ego_from_levelled, rays.ends.astype(np.float64)), into=counts)
     return counts

@@ -17,6 +17,7 @@ class OccupancyConfig:
     min_crossings, max_hit_share: a static voxel is freed that at least so many rays crossed and of whose rays no more
         than this share ended in it.
     before_hit: rays free nothing within this distance of their end (m): they graze the surface that they hit.
+    ground_gap: gaps in the ground up to this width are closed (m): the rings of the lidar lie that far apart.
     neighbourhood_s: sweeps this far from the keyframe (s) decide what its lidar observed.
     pixel_stride: between the camera rays of mask_camera (px).
     """
@@ -29,5 +30,6 @@ class OccupancyConfig:
     min_crossings: int = 8
     max_hit_share: float = 0.06
     before_hit: float = 0.8
+    ground_gap: float = 6.0
     neighbourhood_s: float = 0.5
     pixel_stride: int = 8
