@@ -65,7 +65,7 @@ def extrude(mask: NDArray[np.bool_], profile: Profile, elevation: Elevation) -> 
     parts = []
     for outline, area in outlines(mask):
         centre = outline.mean(0)
-        style = int(abs(hash((round(float(centre[0]), 1), round(float(centre[1]), 1)))) % 65536)
+        style = int(np.abs(centre * [73.0, 179.0]).sum()) % 65536
         if profile.is_trunk or area < POLE_AREA or len(outline) < 3:
             parts.append(pole(centre, profile, elevation, style))
         elif profile.high > 2.6:

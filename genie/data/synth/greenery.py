@@ -44,7 +44,7 @@ def profiles(scenery: Scenery) -> Iterator[Profile]:
 
 
 def _cells(scenery: Scenery, rows: list[Profile]) -> NDArray[np.uint8]:
-    """The palette row of greenery in each cell of the raster, 0 where there is none; crowns closed over their trunks."""
+    """The palette row of greenery in each cell of the raster, 0: none. Crowns are closed over their trunks."""
     keep, trunk = np.zeros((2, len(scenery.palette)), bool)
     for profile in rows:
         (trunk if profile.is_trunk else keep)[profile.row] = True
@@ -100,11 +100,10 @@ def foliage_mesh(scenery: Scenery, elevation: Elevation) -> Mesh:
     vertices = np.concatenate(
         [np.concatenate([xy, (ground + z)[..., None]], -1).reshape(-1, 3) for z in (upper, lower)]
     )
-    first = np.arange(n)[:, None] * 4
-    up = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]])
+    up = (np.arange(n)[:, None, None] * 4 + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
     faces = [up, up + 4 * n]
     grown = np.pad(cell, 1)
-    owner = [np.arange(n)] * 4
+    owner = [np.arange(n).repeat(2)] * 2
     for a, (di, dj) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
         b = (a + 1) % 4
         border = np.flatnonzero(grown[i + 1 + di, j + 1 + dj] != row)

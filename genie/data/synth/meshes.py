@@ -91,8 +91,8 @@ def bodies(boxes: Boxes, lift: float) -> Mesh:
     for name, group in groupby(order, key=lambda i: names[i]):
         chosen = np.array(list(group))
         template = _template(name)
-        w, l, h = boxes.size[chosen].T[:, :, None]
-        x, y, z = (template.vertices[:, k] * side for k, side in enumerate((l, w, h)))  # each [k, v]
+        width, length, h = boxes.size[chosen].T[:, :, None]
+        x, y, z = (template.vertices[:, k] * side for k, side in enumerate((length, width, h)))  # each [k, v]
         cos, sin = np.cos(boxes.yaw[chosen])[:, None], np.sin(boxes.yaw[chosen])[:, None]
         centre = boxes.centre[chosen][:, None]
         vertices = np.stack(

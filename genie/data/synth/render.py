@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.data.synth import lidar
+from genie.data.synth import camera, lidar
+from genie.data.synth.light import Light
 from genie.data.synth.meshes import bodies, ego_body
 from genie.data.synth.sensors import LIDAR, RIG, LidarSweep, Mount
-from genie.data.synth.surfaces import Surfaces
-from genie.data.synth.tracer import Mesh, Tracer, join
+from genie.data.synth.shading import radiance
+from genie.data.synth.surfaces import Seen, Surfaces
+from genie.data.synth.tracer import Floats, Mesh, Tracer, join
 from genie.data.synth.world import Boxes, World
 
 REACH = 105.0  # m from the ego to what is worth tracing
+HALF_VIEW = np.radians(50.0)  # of the widest camera, and a margin for shadows that fall into the image
 
 
 class Renderer:
@@ -21,6 +24,7 @@ class Renderer:
     def __init__(self, world: World, rig: tuple[Mount, ...] = RIG) -> None:
         self.world, self.rig = world, {m.channel: m for m in rig}
         self.surfaces = Surfaces(world)
+        self.light = Light.draw(world)
 
     def physical_from_ego(self, t: float) -> NDArray[np.float64]:
         """The ego pose [4, 4] as it is, not as it is recorded: with the height of the ground under the ego."""
@@ -43,6 +47,35 @@ class Renderer:
         scene = Tracer(bodies(boxes.select(near & ~boxes.parked), datum))
         raised = origins + np.array([0.0, 0.0, datum])
         return self.surfaces.see(raised.astype(np.float32), directions.astype(np.float32), scene).distance
+
+    def camera(self, mount: Mount, t: float, scale: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The image exposed at `t`: BGR [round(900 * scale), round(1600 * scale), 3]."""
+        shot = camera.view(mount, scale)
+        pose = self.physical_from_ego(t) @ mount.ego_from_sensor
+        directions = shot.directions @ pose[:3, :3].T.astype(np.float32)
+        origin = pose[:3, 3].astype(np.float32)
+        moving, seen = self._look(mount, t, scale, origin, directions)
+        light = radiance(self.surfaces, self.light, seen, origin, directions, moving, shot.spread)
+        return camera.develop(shot, light, rng)
+
+    def instances(self, mount: Mount, t: float, scale: float) -> NDArray[np.int32]:
+        """Which instance each pixel of `camera` shows, [h, w], -1: none."""
+        shot = camera.view(mount, scale)
+        pose = self.physical_from_ego(t) @ mount.ego_from_sensor
+        directions = shot.directions @ pose[:3, :3].T.astype(np.float32)
+        seen = self._look(mount, t, scale, pose[:3, 3].astype(np.float32), directions)[1]
+        return seen.instance.reshape(shot.height, shot.width)
+
+    def _look(
+        self, mount: Mount, t: float, scale: float, origin: Floats, directions: Floats
+    ) -> tuple[Tracer, Seen]:
+        axis = directions[len(directions) // 2]
+        boxes = self.world.boxes(t)
+        offset = boxes.centre[:, :2] - origin[:2]
+        sector = _in_sector(offset, _radius(boxes), float(np.arctan2(axis[1], axis[0])), HALF_VIEW)
+        moving = Tracer(self._moving(t, boxes, sector))
+        origins = np.broadcast_to(origin, directions.shape).copy()
+        return moving, self.surfaces.see(origins, directions, moving)
 
     def _moving_near(self, t: float, bearing: float) -> Mesh:
         """What moves, and the ego's body, at `t` within a slice of the lidar around a bearing."""

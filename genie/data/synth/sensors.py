@@ -43,6 +43,9 @@ class Lens(NamedTuple):
     k3: float = 0.0
 
 
+RECTIFIED = Lens()
+
+
 @dataclass(frozen=True)
 class Mount:
     """One channel of the rig.
@@ -60,7 +63,7 @@ class Mount:
     focal: float | None = None
     centre: tuple[float, float] = (800.0, 450.0)
     lead: float = 0.0
-    lens: Lens = Lens()
+    lens: Lens = RECTIFIED
 
     @property
     def intrinsic(self) -> list[list[float]]:

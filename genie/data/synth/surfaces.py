@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from genie.data.synth.categories import CATEGORIES
 from genie.data.synth.geometry import static_mesh
 from genie.data.synth.materials import INDEX, LABEL, REFLECTANCE
-from genie.data.synth.paint import PaintMap
+from genie.data.synth.paint import GroundMap
+from genie.data.synth.sampling import bilinear
 from genie.data.synth.scenery import CELL
 from genie.data.synth.sensors import LIDARSEG
 from genie.data.synth.tracer import FAR, Floats, Tracer
@@ -32,6 +33,7 @@ for _name, (_label, _value) in _GROUND.items():
     _GROUND_REFLECTANCE[CLASS_NAMES.index(_name)] = _value
 _KIND_LABEL = np.array([LIDARSEG.index(c.name) for c in CATEGORIES], np.uint8)
 _PAINT_REFLECTANCE = 0.6
+HEIGHT_STEP = 4.0  # m
 
 
 class Seen(NamedTuple):
@@ -51,9 +53,12 @@ class Surfaces:
 
     def __init__(self, world: World) -> None:
         self.static = Tracer(static_mesh(world))
-        self.paint = PaintMap(world.scenery)
-        self._ground = world.scenery.ground
+        self.ground = GroundMap(world.scenery)
+        self._classes = world.scenery.ground
         self._kind = world.kind
+        nodes = np.stack(np.meshgrid(*(np.arange(0, n * CELL + HEIGHT_STEP, HEIGHT_STEP) for n in self._classes.shape),
+                                     indexing="ij"), -1)  # fmt: skip
+        self._elevation = world.elevation.at(nodes).astype(np.float32)
 
     def see(self, origins: Floats, directions: Floats, moving: Tracer, window: NDArray[np.bool_] | None = None) -> Seen:
         """Origins and unit directions [n, 3], in physical coordinates. `window`: which rays may meet what moves."""
@@ -81,9 +86,14 @@ class Surfaces:
     def ground_class(self, xy: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The class of the ground at points [n, 2] (m); FREE beyond the town."""
         i, j = np.floor(xy[:, 0] / CELL).astype(np.int32), np.floor(xy[:, 1] / CELL).astype(np.int32)
-        nx, ny = self._ground.shape
+        nx, ny = self._classes.shape
         inside = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
-        return np.where(inside, self._ground[np.where(inside, i, 0), np.where(inside, j, 0)], FREE).astype(np.uint8)
+        return np.where(inside, self._classes[np.where(inside, i, 0), np.where(inside, j, 0)], FREE).astype(np.uint8)
+
+    def height(self, points: Floats) -> Floats:
+        """m above the ground of points [n, 3]."""
+        x, y = (points[:, :2].T / HEIGHT_STEP).astype(np.float32)
+        return points[:, 2] - bilinear(self._elevation, x, y)
 
     def echo(self, seen: Seen, points: NDArray[np.float64]) -> tuple[NDArray[np.uint8], Floats]:
         """Label (index into LIDARSEG) and reflectance of what was met at points [n, 3]."""
@@ -92,7 +102,7 @@ class Surfaces:
         xy = points[ground, :2]
         kind = self.ground_class(xy)
         label[ground] = _GROUND_LABEL[kind]
-        painted = self.paint.white(xy) + self.paint.yellow(xy)
+        painted = np.minimum(self.ground.white(xy) + self.ground.yellow(xy), 1)
         reflectance[ground] = _GROUND_REFLECTANCE[kind] * (1 - painted) + _PAINT_REFLECTANCE * painted
         owned = seen.instance >= 0
         label[owned] = _KIND_LABEL[self._kind[seen.instance[owned]]]
