@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import Array, apply, inverse
-from genie.data.synth.samples import image_size
-from genie.data.synth.sensors import CAMERAS
+from genie.data.synth.sensors import CAMERAS, IMAGE_SIZE
 from genie.data.synth.world import Boxes, EgoPose, World, in_ego
 
 ANNOTATED_WITHIN = 50.0  # m along x and y of the ego frame: everything that can reach into the labels, and some more
@@ -72,6 +71,7 @@ def visible_by_rays(boxes: Boxes, ego: EgoPose, t: float, finder: RangeFinder) -
     """Share of each box's outside, as far as it faces a camera, that is in its image with nothing before it, [n]."""
     targets, normals = box_faces(boxes)  # [n, k, 3]
     facing, seen = (np.zeros(targets.shape[:2], bool) for _ in range(2))
+    asked, rays, origins = [], [], []
     for mount in CAMERAS:
         world_from_camera = ego.world_from_ego @ mount.ego_from_sensor
         ray = targets - world_from_camera[:3, 3]
@@ -80,11 +80,14 @@ def visible_by_rays(boxes: Boxes, ego: EgoPose, t: float, finder: RangeFinder) -
         in_camera = apply(inverse(world_from_camera), targets)
         pixel = in_camera @ np.array(mount.intrinsic).T
         depth = np.maximum(in_camera[..., 2:], 0.1)
-        in_image = ((pixel[..., :2] >= 0) & (pixel[..., :2] <= np.array(image_size(1.0)) * depth)).all(-1)
-        asked = towards & in_image & (in_camera[..., 2] > 0.1)
-        distance = np.linalg.norm(ray[asked], axis=-1)
-        origins = np.broadcast_to(world_from_camera[:3, 3], (len(distance), 3))
-        seen[asked] |= finder.ranges(t, origins, ray[asked] / distance[:, None]) > distance - _SKIN
+        in_image = ((pixel[..., :2] >= 0) & (pixel[..., :2] <= np.array(IMAGE_SIZE) * depth)).all(-1)
+        asked.append(np.argwhere(towards & in_image & (in_camera[..., 2] > 0.1)))
+        rays.append(ray[tuple(asked[-1].T)])
+        origins.append(np.broadcast_to(world_from_camera[:3, 3], rays[-1].shape))
+    ray = np.concatenate(rays)
+    distance = np.linalg.norm(ray, axis=1)
+    reached = finder.ranges(t, np.concatenate(origins), ray / distance[:, None]) > distance - _SKIN
+    seen[tuple(np.concatenate(asked)[reached].T)] = True
     return np.asarray(seen.sum(1) / np.maximum(facing.sum(1), 1))
 
 
