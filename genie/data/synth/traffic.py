@@ -20,8 +20,8 @@ from genie.data.synth.town import Town
 from genie.data.synth.walkers import Crossing
 
 MIXTURE = {
-    "vehicle.car": 0.75, "vehicle.truck": 0.095, "vehicle.bus.rigid": 0.055, "vehicle.bus.bendy": 0.015,
-    "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.025, "vehicle.construction": 0.01,
+    "vehicle.car": 0.797, "vehicle.truck": 0.065, "vehicle.bus.rigid": 0.05, "vehicle.bus.bendy": 0.015,
+    "vehicle.motorcycle": 0.055, "vehicle.bicycle": 0.015, "vehicle.construction": 0.003,
 }  # fmt: skip
 ROUTE_EVERY, URGE = 40.0, 5.0  # s: how often a route wants another lane, and how long the driver looks for a gap
 SWERVE = 1.5  # m/s2, the most that a driver accelerates to the side
@@ -66,7 +66,7 @@ class Traffic:
                 kind = BY_NAME[str(rng.choice(names, p=list(MIXTURE.values())))]
                 size = CATEGORIES[kind].draw_size(rng)
                 tail = 0.0
-                if CATEGORIES[kind].name == "vehicle.truck" and rng.random() < 0.3:
+                if CATEGORIES[kind].name == "vehicle.truck" and rng.random() < 0.25:
                     tail = float(CATEGORIES[BY_NAME["vehicle.trailer"]].draw_size(rng)[1])
                 at += size[1] / 2 + tail
                 segment.append(int(lane))

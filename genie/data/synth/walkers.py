@@ -13,7 +13,7 @@ from genie.data.synth.polylines import Array, unit
 from genie.data.synth.town import Town
 
 ARM = 0.85  # m that people keep between their centres
-MIXTURE = {"human.pedestrian.adult": 0.93, "human.pedestrian.child": 0.035, "vehicle.bicycle": 0.035}
+MIXTURE = {"human.pedestrian.adult": 0.95, "human.pedestrian.child": 0.036, "vehicle.bicycle": 0.014}
 
 
 class Vehicles(NamedTuple):

@@ -224,7 +224,7 @@ def build_world(rng: np.random.Generator, frames: int) -> World:
         standing=standing,
         ego=ego,
         elevation=Elevation.draw(rng),
-        bottom=rng.normal(0.15, 0.2, count),
+        bottom=rng.normal(0.03, 0.04, count).clip(-0.05, 0.12),
     )
 
 
@@ -286,7 +286,7 @@ def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
     speed = np.linalg.norm(np.diff(tracks.point[:, cars], axis=0), axis=-1) * STREAM_HZ
     stands = (speed < 0.3).mean(0)
     turned = np.ptp(np.unwrap(tracks.yaw[:, cars], axis=0), axis=0)
-    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.25, 0.25, 0.2, 0.17, 0.13])
+    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.2, 0.24, 0.2, 0.16, 0.2])
     score = {
         "any": stands < 0.5,
         "turns": (turned > 0.7) & (stands < 0.6),
