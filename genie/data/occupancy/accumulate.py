@@ -35,7 +35,8 @@ class Scan(NamedTuple):
 
     static: in the levelled world (m): x, y as recorded, z + height of the road under the ego.
     objects: instance -> points [n, 3] in the frame of its box (m).
-    rays: of all sweeps. height: [sweeps], of the road under each (m). center: [3], where float32 coordinates count from.
+    rays: of all sweeps. height: [sweeps], of the road under each (m).
+    center: [3], where float32 coordinates count from.
     """
 
     static: Cells
@@ -74,15 +75,15 @@ def accumulate(
         boxes, sure = boxes_at(tracks, sweep.stamp_us)
         member = members(world, boxes, config.margin)
         flat = is_flat(class_id)
-        levelled = world + (0.0, 0.0, rise)
+        lift = np.array([0.0, 0.0, rise])
+        levelled, origin = world + lift, sweep.origin + lift
         alone = (member.row < 0) | flat
-        batch.append(cells_of.of_points(levelled[alone], class_id[alone]))
+        batch.append(cells_of.of_points(levelled[alone], origin, class_id[alone]))
         for row in np.flatnonzero(sure):
             own = member.inside & (member.row == row) & ~flat
             if own.any():
                 objects.setdefault(int(boxes.instance[row]), []).append(member.local[own])
-        origin = sweep.origin + (0.0, 0.0, rise) - center
-        rays.append(Rays(sweep.stamp_us, origin, (levelled - center).astype(np.float32)))
+        rays.append(Rays(sweep.stamp_us, origin - center, (levelled - center).astype(np.float32)))
         if len(batch) == _BATCH:
             static.append(cells_of.merge(batch, config.cell))
             batch = []
@@ -98,4 +99,5 @@ def accumulate(
 
 def _thin(parts: list[Array]) -> Array:
     points = np.concatenate(parts)
-    return cells_of.merge([cells_of.of_points(points, 0)], _OBJECT_CELL).point
+    _, first = np.unique(np.floor(points / _OBJECT_CELL).astype(np.int64), axis=0, return_index=True)
+    return points[first]

@@ -17,7 +17,7 @@ from genie.data.occupancy.cells import Cells
 from genie.data.occupancy.config import OccupancyConfig
 from genie.data.occupancy.fill import fill_ground
 from genie.data.occupancy.lidarseg import Lidarseg
-from genie.data.occupancy.sweeps import Sweep, list_sweeps, pose_of
+from genie.data.occupancy.sweeps import Sweep, pose_of
 from genie.data.raycast import camera_rays, visible_mask
 from genie.data.tracks import Boxes, load_tracks
 from perception.types import FREE, GRID, NUM_CLASSES, Occupancy
@@ -71,7 +71,10 @@ class SceneBuilder:
         cells = cells.select(~passing(cells, self._scan, self._ground, self._config))
         path = np.array([s.world_from_ego[:2, 3] for s in self._all])
         labelled = semantics.label(cells, self._ground, semantics.roads(self._nusc, scene, path, self._config.reach))
-        return labelled._replace(point=labelled.point - center)
+        # A voxel belongs to a thing if its centre does. What stands was hit on its surface: its matter is behind it.
+        standing = ~semantics.is_flat(labelled.class_id)
+        inside = labelled.point + self._config.depth * labelled.ray * standing[:, None]
+        return labelled._replace(point=inside - center)
 
     def label(self, token: str) -> Occupancy:
         """Semantics and masks of one keyframe, in its ego frame (with yaw alone where config.level)."""

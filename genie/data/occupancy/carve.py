@@ -1,4 +1,4 @@
-"""What the rays of a scene saw through: static points that were only passing by, and what a keyframe's lidar observed."""
+"""What the rays of a scene saw through: static points that only passed by, and what a keyframe's lidar observed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEAR_GROUND = 0.5  # m: rays graze the ground for many metres before they hit i
 
 
 def passing(cells: Cells, scan: Scan, ground: Ground, config: OccupancyConfig) -> NDArray[np.bool_]:
-    """Entries [n] of things that moved without a box: many rays crossed their voxel, few ended there. Never the ground."""
+    """Entries [n] of what moved without a box: many rays crossed their voxel, few ended there. Never the ground."""
     if not len(cells.count):
         return np.zeros(0, bool)
     grid = _grid_around(cells.point - scan.center)

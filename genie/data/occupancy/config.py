@@ -27,8 +27,9 @@ class OccupancyConfig:
     cell: float = 0.2
     margin: float = 0.15
     min_points: int = 2
+    depth: float = 0.2
     min_crossings: int = 8
-    max_hit_share: float = 0.06
+    max_hit_share: float = 0.1
     before_hit: float = 0.8
     ground_gap: float = 6.0
     neighbourhood_s: float = 0.5

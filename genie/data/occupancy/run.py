@@ -69,7 +69,7 @@ def build_labels(
     names = list(scenes) if scenes else scene_names(nusc)
     if not any([list_sweeps(nusc, name).found for name in names]):  # a list: each name is checked before work begins
         raise InputError(
-            f"none of the lidar files that the tables of {', '.join(names[:3])}{' ...' * (len(names) > 3)} name is there",
+            f"no lidar file of {', '.join(names[:3])}{' ...' * (len(names) > 3)} is there",
             expected="samples/LIDAR_TOP/*.pcd.bin, and sweeps/LIDAR_TOP for dense labels",
             fix="unpack the lidar files, or make them: `geniedrive data synth --lidar`",
             path=dataroot,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from calib.transforms import Array
