@@ -9,8 +9,8 @@ from genie.data.synth.config import SynthConfig
 from genie.data.synth.evidence import Evidence
 from genie.data.synth.lidarseg import TASKS, category_rows, label_rows
 from genie.data.synth.names import SceneNames, token
-from genie.data.synth.samples import Row, Shot, data_rows, pose_rows, sample_rows
-from genie.data.synth.sensors import RIG, Mount
+from genie.data.synth.samples import Row, Shot, data_rows, image_size, pose_rows, sample_rows
+from genie.data.synth.sensors import IMAGE_SIZE, RIG, Mount
 from genie.data.synth.world import World
 
 
@@ -41,8 +41,20 @@ def _calibration(seed: int, mount: Mount, image_scale: float) -> Row:
         "sensor_token": token(seed, "sensor", mount.channel),
         "translation": list(mount.translation),
         "rotation": [float(v) for v in rotation],
-        "camera_intrinsic": [[v * image_scale for v in row] for row in mount.intrinsic[:2]] + mount.intrinsic[2:],
+        "camera_intrinsic": scaled_intrinsic(mount, image_scale),
     }
+
+
+def scaled_intrinsic(mount: Mount, scale: float) -> list[list[float]]:
+    """Of images of that scale, empty for the lidar. Pixel centres have whole coordinates: the corner of the image, at
+    -0.5, stays where it is."""
+    if not mount.intrinsic:
+        return []
+    ratio = np.append(np.array(image_size(scale)) / IMAGE_SIZE, 1.0)[:, None]
+    shift = np.zeros((3, 3))
+    shift[:2, 2] = 0.5
+    scaled: list[list[float]] = ((np.array(mount.intrinsic) + shift) * ratio - shift).tolist()
+    return scaled
 
 
 def scene_tables(
