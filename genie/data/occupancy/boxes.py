@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from calib.transforms import Array
 from genie.data.tracks import Boxes, SceneTracks
 
+REVOLUTION_S = 0.05
+
 
 class SweepBoxes(NamedTuple):
     """sure: bool [B], interpolated between two annotations. The others are extrapolated from the nearer keyframe: good
@@ -54,11 +56,16 @@ def _moved(boxes: Boxes, seconds: float) -> Boxes:
 
 
 def members(points: Array, boxes: Boxes, margin: float) -> Members:
-    """Which box each of the points [n, 3] (m, world) belongs to."""
+    """Which box each of the points [n, 3] (m, world) belongs to.
+
+    Beside `margin` (m), boxes grow by what they move in a revolution: boxes are placed at its end, points are not.
+    """
     order = np.argsort(boxes.size_lwh.prod(1), kind="stable")
+    speed = np.nan_to_num(np.linalg.norm(boxes.velocity_world, axis=1))
+    grown = boxes.size_lwh / 2 + margin + np.outer(speed * REVOLUTION_S, [1.0, 1.0, 0.0])
     row, local = np.full(len(points), -1, np.int32), np.zeros((len(points), 3))
     poses = np.column_stack([boxes.center_world, np.cos(boxes.yaw_world), np.sin(boxes.yaw_world)])
-    _assign(np.ascontiguousarray(points), poses, boxes.size_lwh / 2 + margin, order, row, local)
+    _assign(np.ascontiguousarray(points), poses, grown, order, row, local)
     half = boxes.size_lwh[row] / 2 if len(boxes) else np.zeros((len(points), 3))
     return Members(row, (row >= 0) & (np.abs(local) <= half).all(1), local)
 
