@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from genie.data.synth.greenery import Profile, foliage_mesh, profiles
 from genie.data.synth.meshes import bodies
-from genie.data.synth.scenery import CELL, MANMADE
+from genie.data.synth.scenery import CELL, GROUND_Z, MANMADE, VEGETATION, Scenery
 from genie.data.synth.tracer import Mesh, join, lattice, surface
 from genie.data.synth.world import Elevation, World
 
@@ -33,6 +33,8 @@ def static_mesh(world: World) -> Mesh:
         mask = world.scenery.column == profile.row
         if profile.kind == MANMADE or profile.is_trunk:
             parts.append(extrude(mask, profile, world.elevation))
+        elif profile.is_crown:
+            parts.append(trunks(mask, world.scenery, profile, world.elevation))
     parts.append(foliage_mesh(world.scenery, world.elevation))
     boxes = world.boxes(0.0)
     parts.append(bodies(boxes.select(boxes.parked), world.datum(0.0)))
@@ -76,18 +78,40 @@ def extrude(mask: NDArray[np.bool_], profile: Profile, elevation: Elevation) -> 
     return join(parts)
 
 
+def trunks(crowns: NDArray[np.bool_], scenery: Scenery, profile: Profile, elevation: Elevation) -> Mesh:
+    """One below each crown of a profile that the scenery gives none."""
+    standing = scenery.palette[:, GROUND_Z] == VEGETATION
+    parts = []
+    for contour in cv2.findContours(crowns.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        (y, x), (column, row, width, height) = contour[:, 0].mean(0), cv2.boundingRect(contour)
+        if not standing[scenery.column[row : row + height, column : column + width]].any():
+            centre = (np.array([x, y]) + 0.5) * CELL
+            stem = profile._replace(low=0.0, high=(profile.low + profile.high) / 2)
+            parts.append(pole(centre, stem, elevation, int(x)))
+    return join(parts)
+
+
 def prism(outline: Array, low: float, high: float, elevation: Elevation, material: str, style: int) -> Mesh:
     """An outline [n, 2] between two heights above the ground, with a flat top at its highest."""
     import mapbox_earcut
 
     n = len(outline)
+    following = np.roll(outline, -1, axis=0)
+    if (outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]).sum() < 0:
+        outline = outline[::-1]  # anticlockwise, so that patterns run the way they are looked up
     ground = elevation.at(outline)
     bottom, top = ground + low - (0.3 if low == 0 else 0.0), np.full(n, ground.max() + high)
     vertices = np.concatenate([np.column_stack([outline, bottom]), np.column_stack([outline, top])])
     i, j = np.arange(n), (np.arange(n) + 1) % n
+    side = outline[j] - outline
+    length = np.linalg.norm(side, axis=1)
+    start = np.cumsum(length) - length
+    # A pattern runs on around the corners: m along the outline, less what the place alone would give (see `facade`).
+    shift = start - (outline * side).sum(1) / np.maximum(length, 1e-9)
     walls = surface(
         vertices, np.concatenate([np.stack([i, j, j + n], 1), np.stack([i, j + n, i + n], 1)]), material, style
     )
+    walls = walls._replace(shift=np.tile(shift, 2).astype(np.float32))
     triangles = mapbox_earcut.triangulate_float64(outline, np.array([n], np.uint32)).reshape(-1, 3)
     roof = "roof" if material == "facade" else material
     return join([walls, surface(vertices[n:], triangles.astype(np.int64), roof, style)])

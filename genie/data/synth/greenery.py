@@ -16,6 +16,7 @@ from perception.types import FREE, GRID
 
 EVERY = 2  # cells of the raster to one of the mesh
 STEP = EVERY * CELL  # m
+OPEN_CROWN = 1.8  # m that a crown goes on above the grid of the labels
 ROUGHNESS = 0.14  # m, of the vertices to the side; a share of the height upwards
 
 
@@ -28,6 +29,10 @@ class Profile(NamedTuple):
     low: float
     high: float
     open: bool
+
+    @property
+    def is_crown(self) -> bool:
+        return self.kind == VEGETATION and self.low > 0
 
     @property
     def is_trunk(self) -> bool:
@@ -81,7 +86,7 @@ def foliage_mesh(scenery: Scenery, elevation: Elevation) -> Mesh:
 
     low, high = np.zeros((2, len(scenery.palette)), np.float32)
     for profile in rows:
-        low[profile.row], high[profile.row] = profile.low, profile.high
+        low[profile.row], high[profile.row] = profile.low, profile.high + (OPEN_CROWN if profile.open else 0.0)
     i, j = np.nonzero(cell)
     row = cell[i, j]
     # Four corners of each cell, anticlockwise, [n, 4].
@@ -93,8 +98,8 @@ def foliage_mesh(scenery: Scenery, elevation: Elevation) -> Mesh:
     round_, noise = bulge[ci, cj], random[2:]
     hanging = bottom > 0
     middle, half = (bottom + top) / 2, (top - bottom) / 2
-    upper = np.where(hanging, middle + half * round_, top * (0.45 + 0.55 * round_)) + 0.16 * half * noise[0]
-    lower = np.where(hanging, middle - half * 0.85 * round_ + 0.16 * half * noise[1], -0.2)
+    upper = np.where(hanging, middle + half * round_, top * (0.45 + 0.55 * round_)) + 0.22 * half * noise[0]
+    lower = np.where(hanging, middle - half * 0.85 * round_ + 0.22 * half * noise[1], -0.2)
     lower = np.minimum(lower, upper)
     n = len(row)
     vertices = np.concatenate(

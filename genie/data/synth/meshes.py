@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from genie.data.synth import people, vehicles
 from genie.data.synth.categories import CATEGORIES
 from genie.data.synth.solids import Template
-from genie.data.synth.tracer import Mesh, join
+from genie.data.synth.tracer import Mesh, join, surface
 from genie.data.synth.world import Boxes
 
 STRIDE = 1.5  # m that a person covers in one gait cycle
@@ -113,6 +113,7 @@ def bodies(boxes: Boxes, lift: float) -> Mesh:
                 np.tile(template.material, count),
                 np.repeat(boxes.instance[chosen].astype(np.int32), per_face),
                 np.repeat(style[chosen], per_face),
+                np.zeros(count * per_face, np.float32),
             )
         )
     return join(parts)
@@ -121,9 +122,6 @@ def bodies(boxes: Boxes, lift: float) -> Mesh:
 def ego_body(physical_from_ego: NDArray[np.float64]) -> Mesh:
     """The vehicle that carries the rig; its frame is at the rear axle, on the ground."""
     template = _template("ego")
-    local = template.vertices.astype(np.float64) * [4.08, 1.73, 1.55] + [1.38, 0.0, 0.0]
+    local = template.vertices.astype(np.float64) * [4.08, 1.738, 1.50] + [1.38, 0.0, 0.0]
     vertices = local @ physical_from_ego[:3, :3].T + physical_from_ego[:3, 3]
-    n = len(template.faces)
-    return Mesh(
-        vertices.astype(np.float32), template.faces, template.material, np.full(n, -1, np.int32), np.zeros(n, np.uint16)
-    )
+    return surface(vertices, template.faces, "ego")._replace(material=template.material)

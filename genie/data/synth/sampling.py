@@ -28,18 +28,23 @@ def bilinear(image: NDArray[np.generic], row: Floats, column: Floats, *, wrap: b
 
 
 @cache
-def _noise() -> Floats:
-    """Fractal noise without seams [NOISE_SIZE, NOISE_SIZE], mean 0, deviation 1."""
+def _tile(exponent: float) -> Floats:
+    """Noise without seams [NOISE_SIZE, NOISE_SIZE], mean 0, deviation 1, whose amplitude falls with frequency."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(NOISE_SIZE), np.fft.rfftfreq(NOISE_SIZE), indexing="ij"))
-    shape = np.where(frequency > 0, 1 / np.maximum(frequency, 1 / NOISE_SIZE) ** 1.1, 0)
+    shape = np.where(frequency > 0, 1 / np.maximum(frequency, 1 / NOISE_SIZE) ** exponent, 0)
     white = np.fft.rfft2(np.random.default_rng(7).standard_normal((NOISE_SIZE, NOISE_SIZE)))
     out = np.fft.irfft2(white * shape, s=(NOISE_SIZE, NOISE_SIZE))
     return ((out - out.mean()) / out.std()).astype(np.float32)
 
 
 def noise(x: Floats, y: Floats, cell: float) -> Floats:
-    """Fractal noise [n] with details from 2 to 512 times `cell` (m), about -2..2."""
-    return bilinear(_noise(), x / np.float32(cell), y / np.float32(cell), wrap=True)
+    """Clouds [n]: details from 2 to 512 times `cell` (m), about -2..2."""
+    return bilinear(_tile(1.1), x / np.float32(cell), y / np.float32(cell), wrap=True)
+
+
+def grain(x: Floats, y: Floats, cell: float) -> Floats:
+    """Grain [n]: mostly details of a few times `cell` (m), about -2..2."""
+    return bilinear(_tile(0.35), x / np.float32(cell), y / np.float32(cell), wrap=True)
 
 
 def jitter(key: NDArray[np.int64] | NDArray[np.int32]) -> Floats:

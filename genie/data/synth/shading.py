@@ -36,7 +36,7 @@ def radiance(
     footprint = distance * np.float32(spread) / np.sqrt(grazing)
     material = seen.material[rays]
 
-    albedo, gloss, normal = _surface(surfaces, material, seen.style[rays], points, normal, footprint)
+    albedo, gloss, normal = _surface(surfaces, seen, rays, points, normal, footprint)
     towards = np.einsum("ij,j->i", normal, light.towards_sun)
     lit = np.flatnonzero(towards > 0)
     start = points[lit] + np.float32(_LIFT) * (normal[lit] - direction[lit])
@@ -71,14 +71,10 @@ def _closeness(material: NDArray[np.uint8], points: Floats, surfaces: Surfaces) 
 
 
 def _surface(
-    surfaces: Surfaces,
-    material: NDArray[np.uint8],
-    style: NDArray[np.uint16],
-    points: Floats,
-    normal: Floats,
-    footprint: Floats,
+    surfaces: Surfaces, seen: Seen, rays: NDArray[np.int64], points: Floats, normal: Floats, footprint: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Albedo [n, 3], gloss [n], and the normal [n, 3] where leaves bend it."""
+    """Of the chosen rays [n]: albedo [n, 3], gloss [n], and the normal [n, 3] where leaves bend it."""
+    material, style = seen.material[rays], seen.style[rays]
     albedo, gloss = ALBEDO[material], GLOSS[material]
     for name, index in _COLOURED.items():
         chosen = np.flatnonzero(material == index)
@@ -88,7 +84,8 @@ def _surface(
     albedo[ground] = textures.ground(points[ground], footprint[ground], surfaces.ground)
     walls = np.flatnonzero(material == INDEX["facade"])
     at = points[walls]
-    wall = textures.facade(at, surfaces.height(at), normal[walls], style[walls], footprint[walls])
+    height, shift = surfaces.height(at), seen.shift[rays[walls]]
+    wall = textures.facade(at, height, normal[walls], style[walls], shift, footprint[walls])
     albedo[walls], gloss[walls] = wall.albedo, np.float32(0.16) * wall.pane
     leaves = np.flatnonzero(material == INDEX["foliage"])
     albedo[leaves] = textures.foliage(points[leaves], style[leaves], footprint[leaves])

@@ -17,6 +17,14 @@ from genie.data.synth.materials import INDEX
 Array = NDArray[np.float64]
 
 
+def _octagon(rectangle: tuple[float, float, float, float], z: float, cut: float) -> Array:
+    """A rectangle x0, x1, y0, y1 at height z with its corners cut, [8, 3], anticlockwise from its right side's back."""
+    x0, x1, y0, y1 = rectangle
+    c = cut
+    xy = [(x0 + c, y0), (x1 - c, y0), (x1, y0 + c), (x1, y1 - c), (x1 - c, y1), (x0 + c, y1), (x0, y1 - c), (x0, y0 + c)]
+    return np.array([(x, y, z) for x, y in xy])
+
+
 class Template(NamedTuple):
     """A body in the unit box: vertices float32 [v, 3], x and y in -0.5..0.5, z in 0..1; faces [f, 3]; material [f]."""
 
@@ -60,24 +68,24 @@ class Body:
     def tapered(
         self, bottom: tuple[float, float, float, float], top: tuple[float, float, float, float], z: tuple[float, float],
         sides: dict[str, tuple[Sequence[Sequence[str]], Sequence[float], Sequence[float]] | str], rest: str,
+        chamfer: float = 0.0,
     ) -> None:  # fmt: skip
-        """A box between two rectangles x0, x1, y0, y1. sides: what differs from `rest` among front, back, left, right,
-        top, bottom: a material, or the cells and cuts of a patch (u from the back or from the right, v upwards)."""
-        (p0, p1, q0, q1), (r0, r1, s0, s1), (z0, z1) = bottom, top, z
-        faces = {
-            "right": ((p0, q0, z0), (p1, q0, z0), (r1, s0, z1), (r0, s0, z1)),
-            "left": ((p0, q1, z0), (p1, q1, z0), (r1, s1, z1), (r0, s1, z1)),
-            "front": ((p1, q0, z0), (p1, q1, z0), (r1, s1, z1), (r1, s0, z1)),
-            "back": ((p0, q0, z0), (p0, q1, z0), (r0, s1, z1), (r0, s0, z1)),
-            "top": ((r0, s0, z1), (r0, s1, z1), (r1, s1, z1), (r1, s0, z1)),
-            "bottom": ((p0, q0, z0), (p0, q1, z0), (p1, q1, z0), (p1, q0, z0)),
-        }
-        for name, corners in faces.items():
+        """A box between two rectangles x0, x1, y0, y1, its upright edges cut by `chamfer` (m). sides: what differs from
+        `rest` among front, back, left, right, top, bottom: a material, or the cells and cuts of a patch (u from the back
+        or from the right, v upwards)."""
+        low, high = (_octagon(rectangle, height, chamfer) for rectangle, height in zip((bottom, top), z, strict=True))
+        # The octagon runs from the right side's back end anticlockwise: right, corner, front, corner, left, ...
+        faces = {"right": (0, 1), "front": (2, 3), "left": (5, 4), "back": (7, 6)}
+        for name, (i, j) in faces.items():
             what = sides.get(name, rest)
-            if isinstance(what, str):
-                self.patch(corners, [[what]])
-            else:
-                self.patch(corners, what[0], what[1], what[2])
+            cells = ([[what]], (), ()) if isinstance(what, str) else what
+            self.patch((low[i], low[j], high[j], high[i]), *cells)
+        if chamfer:
+            for i, j in ((1, 2), (3, 4), (5, 6), (7, 0)):
+                self.patch((low[i], low[j], high[j], high[i]), [[rest]])
+        for name, ring in (("top", high), ("bottom", low)):
+            fan = np.array([[0, i, i + 1] for i in range(1, 7)])
+            self.add(ring, fan, [str(sides.get(name, rest))] * len(fan))
 
     def box(self, x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], material: str) -> None:
         self.tapered((*x, *y), (*x, *y), z, {}, material)

@@ -14,6 +14,7 @@ from genie.data.synth.paint import GroundMap
 from genie.data.synth.sampling import bilinear
 from genie.data.synth.scenery import CELL
 from genie.data.synth.sensors import LIDARSEG
+from genie.data.synth.textures import gaps
 from genie.data.synth.tracer import FAR, Floats, Tracer
 from genie.data.synth.world import World
 from perception.types import CLASS_NAMES, FREE
@@ -34,18 +35,20 @@ for _name, (_label, _value) in _GROUND.items():
 _KIND_LABEL = np.array([LIDARSEG.index(c.name) for c in CATEGORIES], np.uint8)
 _PAINT_REFLECTANCE = 0.6
 HEIGHT_STEP = 4.0  # m
+LEAF_LAYERS = 3  # through which a ray may pass
+LEAF_SIZE = 0.05  # m
 
 
 class Seen(NamedTuple):
     """What n rays met first. distance: m, FAR: nothing. normal: unit, towards either side. material: of MATERIALS.
-    instance: -1 none. style: a seed per object. moving: met in the moving scene, not the static one."""
+    instance: -1 none. style, shift: as in Mesh."""
 
     distance: Floats
     normal: Floats
     material: NDArray[np.uint8]
     instance: NDArray[np.int32]
     style: NDArray[np.uint16]
-    moving: NDArray[np.bool_]
+    shift: Floats
 
 
 class Surfaces:
@@ -60,28 +63,44 @@ class Surfaces:
                                      indexing="ij"), -1)  # fmt: skip
         self._elevation = world.elevation.at(nodes).astype(np.float32)
 
-    def see(self, origins: Floats, directions: Floats, moving: Tracer, window: NDArray[np.bool_] | None = None) -> Seen:
-        """Origins and unit directions [n, 3], in physical coordinates. `window`: which rays may meet what moves."""
+    def see(self, origins: Floats, directions: Floats, moving: Tracer) -> Seen:
+        """Origins and unit directions [n, 3], in physical coordinates. Rays go on through gaps between leaves."""
+        seen = self._first(origins, directions, moving)
+        beyond = np.zeros(len(origins), np.float32)  # m that a ray has come so far
+        for _ in range(LEAF_LAYERS):
+            leafy = np.flatnonzero(seen.material == INDEX["foliage"])
+            leafy = leafy[(seen.distance[leafy] < FAR) & (seen.distance[leafy] > beyond[leafy])]
+            leafy = leafy[gaps(origins[leafy] + directions[leafy] * seen.distance[leafy, None])]
+            if not len(leafy):
+                break
+            beyond[leafy] = seen.distance[leafy] + np.float32(LEAF_SIZE)
+            start = origins[leafy] + directions[leafy] * beyond[leafy, None]
+            behind = self._first(start, directions[leafy], moving)
+            near = behind.distance < FAR
+            seen.distance[leafy] = np.where(near, behind.distance + beyond[leafy], FAR)
+            for field in Seen._fields[1:]:
+                getattr(seen, field)[leafy] = getattr(behind, field)
+        return seen
+
+    def _first(self, origins: Floats, directions: Floats, moving: Tracer) -> Seen:
         distance, face = self.static.nearest(origins, directions)
         mesh = self.static.mesh
-        met = Seen(
+        seen = Seen(
             distance,
             self.static.normal[face],
             mesh.material[face],
             np.where(face >= 0, mesh.instance[face], -1),
             mesh.style[face],
-            np.zeros(len(face), bool),
+            mesh.shift[face],
         )
-        rays = np.arange(len(origins)) if window is None else np.flatnonzero(window)
-        nearer, face = moving.nearest(origins[rays], directions[rays], distance[rays])
-        hit = face >= 0
-        rays, face = rays[hit], face[hit]
-        met.distance[rays] = nearer[hit]
-        met.normal[rays] = moving.normal[face]
-        for field in ("material", "instance", "style"):
-            getattr(met, field)[rays] = getattr(moving.mesh, field)[face]
-        met.moving[rays] = True
-        return met
+        nearer, face = moving.nearest(origins, directions, distance)
+        rays = np.flatnonzero(face >= 0)
+        face = face[rays]
+        seen.distance[rays] = nearer[rays]
+        seen.normal[rays] = moving.normal[face]
+        for field in ("material", "instance", "style", "shift"):
+            getattr(seen, field)[rays] = getattr(moving.mesh, field)[face]
+        return seen
 
     def ground_class(self, xy: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The class of the ground at points [n, 2] (m); FREE beyond the town."""

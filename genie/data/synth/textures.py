@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from genie.data.synth.materials import PALETTES
 from genie.data.synth.paint import GroundMap
-from genie.data.synth.sampling import Floats, jitter, noise
+from genie.data.synth.sampling import Floats, grain, jitter, noise
 
 _ASPHALT = np.array([0.105, 0.104, 0.106], np.float32)
 _FLAT = np.array([0.21, 0.20, 0.185], np.float32)
 _SLAB = np.array([0.30, 0.285, 0.265], np.float32)
-_KERB = np.array([0.40, 0.395, 0.385], np.float32)
+_KERB = np.array([0.29, 0.285, 0.275], np.float32)
 _GRASS = np.array([[0.085, 0.125, 0.030], [0.130, 0.140, 0.050], [0.170, 0.135, 0.085]], np.float32)  # lush, dry, bare
 _WHITE = np.array([0.66, 0.66, 0.64], np.float32)
 _YELLOW = np.array([0.62, 0.42, 0.07], np.float32)
@@ -40,9 +40,9 @@ def ground(points: Floats, footprint: Floats, map_: GroundMap) -> Floats:
     xy = points[:, :2]
     x, y = xy[:, 0], xy[:, 1]
     cover = map_.cover(xy)
-    fine = noise(x, y, 0.012) * _fade(0.03, footprint)
-    middle = noise(y, x, 0.11) * _fade(0.3, footprint)
-    wide = noise(x, y, 0.9)
+    fine = grain(x, y, 0.02) * _fade(0.04, footprint)
+    middle = grain(y, x, 0.09) * _fade(0.2, footprint)
+    wide = noise(x, y, 0.35)
     terrain = 1 - cover.road - cover.flat - cover.sidewalk
     kind = np.argmax(np.stack([cover.road, cover.flat, cover.sidewalk, terrain]), axis=0)
 
@@ -66,7 +66,7 @@ def ground(points: Floats, footprint: Floats, map_: GroundMap) -> Floats:
 def _road(
     x: Floats, y: Floats, fine: Floats, middle: Floats, wide: Floats, footprint: Floats, map_: GroundMap, xy: Floats
 ) -> Floats:
-    base = _ASPHALT * _column(1 + 0.16 * fine + 0.10 * middle + 0.13 * wide)
+    base = _ASPHALT * _column(1 + 0.13 * fine + 0.06 * middle + 0.12 * wide)
     # Repairs: darker patches with sharp borders.
     patch = noise(y, x, 2.1) > 1.55
     base[patch] *= np.float32(0.72)
@@ -82,7 +82,6 @@ def _slabs(x: Floats, y: Floats, footprint: Floats) -> Floats:
     side = np.float32(0.6)
     i, j = np.floor(x / side), np.floor(y / side)
     tint = (jitter((i * 7919 + j).astype(np.int64)) - np.float32(0.5)) * _fade(0.5, footprint)
-    edge = np.minimum(np.abs(x / side - i - np.float32(0.5)), np.abs(y / side - j - np.float32(0.5)))
     edge = np.maximum(np.abs(x / side - i - np.float32(0.5)), np.abs(y / side - j - np.float32(0.5)))
     gap = np.clip((edge - np.float32(0.5)) * side / np.maximum(footprint, np.float32(0.006)) + np.float32(1.5), 0, 1)
     return _SLAB * _column((1 + np.float32(0.16) * tint) * (1 - np.float32(0.4) * gap * _fade(0.08, footprint)))
@@ -93,16 +92,22 @@ def _grass(fine: Floats, middle: Floats, wide: Floats) -> Floats:
     bare = np.clip(-1.2 - wide - 0.5 * middle, 0, 1)
     colour = _GRASS[0] + _column(dry) * (_GRASS[1] - _GRASS[0])
     colour += _column(bare) * (_GRASS[2] - colour)
-    return colour * _column(np.clip(1 + 0.24 * fine + 0.16 * middle, 0.25, None))
+    return colour * _column(np.clip(1 + 0.22 * fine + 0.2 * middle, 0.25, None))
 
 
 def foliage(points: Floats, style: NDArray[np.uint16], footprint: Floats) -> Floats:
-    """Leaves: clumps, and dark gaps between them."""
+    """Leaves in clumps."""
     tones = PALETTES["foliage"]
     x, y, z = points.T
-    leaf = noise(x + 0.6 * z, y + 0.8 * z, 0.03) * _fade(0.05, footprint)
-    clump = noise(y - 0.5 * z, x + 1.1 * z, 0.16)
-    return tones[style % len(tones)] * _column(np.clip(1 + 0.34 * leaf + 0.34 * clump, 0.16, 2.2))
+    leaf = grain(x + np.float32(0.6) * z, y + np.float32(0.8) * z, 0.035) * _fade(0.06, footprint)
+    clump = grain(y - np.float32(0.5) * z, x + np.float32(1.1) * z, 0.14) * _fade(0.3, footprint)
+    return tones[style % len(tones)] * _column(np.clip(1 + 0.30 * leaf + 0.30 * clump, 0.16, 2.2))
+
+
+def gaps(points: Floats) -> NDArray[np.bool_]:
+    """Where one sees through the outer leaves, [n]."""
+    x, y, z = points.T
+    return grain(x + np.float32(0.7) * z, y - np.float32(0.9) * z, 0.06) > np.float32(0.35)
 
 
 class Facades(NamedTuple):
@@ -138,10 +143,12 @@ class Wall(NamedTuple):
     pane: Floats
 
 
-def facade(points: Floats, height: Floats, normal: Floats, style: NDArray[np.uint16], footprint: Floats) -> Wall:
-    """Walls with windows. height: m above the ground, [n]."""
+def facade(
+    points: Floats, height: Floats, normal: Floats, style: NDArray[np.uint16], shift: Floats, footprint: Floats
+) -> Wall:
+    """Walls with windows. height: m above the ground, [n]. shift: m to add to the way along the wall, [n]."""
     look = Facades(*(field[style % len(_FACADES.wall)] for field in _FACADES))
-    along = (points[:, 1] * normal[:, 0] - points[:, 0] * normal[:, 1]).astype(np.float32)
+    along = points[:, 1] * normal[:, 0] - points[:, 0] * normal[:, 1] + shift
     u, v = along / look.bay, height / look.storey
     column, floor = np.floor(u), np.floor(v)
     shop = (floor < 1) & (style % 3 == 0)
@@ -160,7 +167,7 @@ def facade(points: Floats, height: Floats, normal: Floats, style: NDArray[np.uin
     frame, pane = inside(0.0), inside(0.07)
     key = (column * 131 + floor * 7919).astype(np.int64) + style.astype(np.int64) * 17
     random = jitter(key)
-    rough = noise(along, height, 0.02) * _fade(0.05, footprint)
+    rough = grain(along, height, 0.03) * _fade(0.05, footprint)
     stains = noise(along, height * np.float32(0.3), 0.25)
     wall = look.wall * _column(1 + np.float32(0.07) * rough + np.float32(0.06) * stains)
     sill = np.clip((np.float32(0.05) - np.abs(v - floor)) * look.storey / soft, 0, 1) * resolved

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,15 @@ FAR = 1e4  # m, the range of a ray that meets nothing
 
 class Mesh(NamedTuple):
     """vertices: float32 [v, 3] (m). faces: int32 [f, 3]. Per face: material uint8 (see `materials`), instance int32
-    (-1: none), style uint16 (a seed for colour and pattern; equal over one object)."""
+    (-1: none), style uint16 (a seed for colour and pattern; equal over one object), shift float32 (m, see `textures.facade`:
+    where along a wall its pattern begins)."""
 
     vertices: Floats
     faces: NDArray[np.int32]
     material: NDArray[np.uint8]
     instance: NDArray[np.int32]
     style: NDArray[np.uint16]
-
-    def __len__(self) -> int:
-        return len(self.faces)
+    shift: Floats
 
 
 def join(meshes: list[Mesh]) -> Mesh:
@@ -36,13 +36,14 @@ def join(meshes: list[Mesh]) -> Mesh:
             np.zeros(0, np.uint8),
             np.zeros(0, np.int32),
             np.zeros(0, np.uint16),
+            np.zeros(0, np.float32),
         )
     first = np.cumsum([0, *(len(m.vertices) for m in meshes)])[:-1]
     faces = [m.faces + offset for m, offset in zip(meshes, first, strict=True)]
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
         np.concatenate(faces).astype(np.int32),
-        *(np.concatenate([getattr(m, field) for m in meshes]) for field in ("material", "instance", "style")),
+        *(np.concatenate([getattr(m, field) for m in meshes]) for field in Mesh._fields[2:]),
     )
 
 
@@ -57,6 +58,7 @@ def surface(
         np.full(n, INDEX[material], np.uint8),
         np.full(n, -1, np.int32),
         np.broadcast_to(np.asarray(style, np.uint16), n).copy(),
+        np.zeros(n, np.float32),
     )
 
 
@@ -73,6 +75,14 @@ class Hits(NamedTuple):
     face: NDArray[np.int32]
 
 
+@cache
+def _device() -> Any:
+    """Embree's own state, one per process: a new one for every scene costs more than a small scene."""
+    from embreex.rtcore import EmbreeDevice
+
+    return EmbreeDevice()
+
+
 class Tracer:
     """A bounding volume hierarchy over one mesh. An empty mesh is met by no ray."""
 
@@ -85,7 +95,7 @@ class Tracer:
         normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         self.normal: Floats = (normal / np.maximum(length, 1e-12)).astype(np.float32)  # [f, 3], unit, outwards
-        self._scene = EmbreeScene() if len(mesh) else None
+        self._scene = EmbreeScene(_device()) if len(mesh.faces) else None
         if self._scene is not None:
             TriangleMesh(self._scene, np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces))
 

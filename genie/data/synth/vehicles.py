@@ -7,14 +7,24 @@ from genie.data.synth.solids import Body, Template
 _GLASS_SIDE = ([["paint", "glass", "paint", "glass", "paint"], ["paint"] * 5], (0.10, 0.47, 0.52, 0.90), (0.88,))
 _GLASS_END = ([["paint", "glass", "paint"], ["paint"] * 3], (0.05, 0.95), (0.90,))
 _NOSE = (
-    [["plastic", "plate", "plastic"], ["headlamp", "plastic", "headlamp"], ["paint", "paint", "paint"]],
-    (0.27, 0.73),
-    (0.38, 0.82),
+    [
+        ["plastic", "plastic", "plastic", "plastic", "plastic"],
+        ["paint", "plastic", "plate", "plastic", "paint"],
+        ["headlamp", "plastic", "plastic", "plastic", "headlamp"],
+        ["paint"] * 5,
+    ],
+    (0.16, 0.36, 0.64, 0.84),
+    (0.22, 0.52, 0.80),
 )
 _TAIL = (
-    [["plastic", "plastic", "plastic"], ["taillamp", "paint", "taillamp"], ["paint", "plate", "paint"]],
-    (0.24, 0.76),
-    (0.42, 0.80),
+    [
+        ["plastic"] * 5,
+        ["paint"] * 5,
+        ["taillamp", "paint", "plate", "paint", "taillamp"],
+        ["paint"] * 5,
+    ],
+    (0.15, 0.36, 0.64, 0.85),
+    (0.22, 0.56, 0.82),
 )
 
 
@@ -30,17 +40,26 @@ def _car(hood: float, shoulder: float, roof: tuple[float, float], rear: float, h
     """hood: x where the windscreen begins. shoulder: z of the window line. roof: x of its ends. rear: x of the window
     line's end."""
     body = Body()
-    body.box((-2.1, 2.1), (-0.85, 0.85), (0.20, 0.34), "plastic")
+    waist = shoulder - 0.10
     sides = {"front": _NOSE, "back": _TAIL}
-    body.tapered((-2.3, 2.3, -0.955, 0.955), (-2.24, 2.12, -0.90, 0.90), (0.32, shoulder), sides, "paint")
+    body.tapered((-2.24, 2.22, -0.92, 0.92), (-2.3, 2.3, -0.955, 0.955), (0.20, 0.42), {"bottom": "plastic"}, "paint",
+                 chamfer=0.30)  # fmt: skip
+    body.tapered((-2.3, 2.3, -0.955, 0.955), (-2.28, 2.20, -0.94, 0.94), (0.42, waist), sides, "paint", chamfer=0.30)
+    end = min(rear, -2.0)
+    body.tapered((-2.28, 2.20, -0.94, 0.94), (end, hood + 0.55, -0.87, 0.87), (waist, shoulder), {}, "paint",
+                 chamfer=0.28)  # fmt: skip
     glass = {"left": _GLASS_SIDE, "right": _GLASS_SIDE, "front": _GLASS_END, "back": _GLASS_END}
-    body.tapered((rear, hood, -0.89, 0.89), (*roof, -0.66, 0.66), (shoulder, height), glass, "paint")
+    crown = (roof[0] + 0.25, roof[1] - 0.25, -0.55, 0.55)
+    body.tapered((rear, hood, -0.87, 0.87), (*roof, -0.67, 0.67), (shoulder, height - 0.05), glass, "paint", chamfer=0.1)
+    body.tapered((*roof, -0.67, 0.67), crown, (height - 0.05, height), {}, "paint", chamfer=0.1)
     for side in (-1.0, 1.0):
-        y = sorted((side * 0.86, side * 0.975))
+        y = sorted((side * 0.84, side * 0.975))
         body.box((hood - 0.35, hood - 0.2), (y[0], y[1]), (shoulder + 0.02, shoulder + 0.15), "paint")
-        y = sorted((side * 0.93, side * 0.962))
+        y = sorted((side * 0.92, side * 0.958))
         for door in (-0.45, 0.55):
-            body.box((door, door + 0.16), (y[0], y[1]), (shoulder - 0.12, shoulder - 0.08), "plastic")
+            body.box((door, door + 0.16), (y[0], y[1]), (waist - 0.06, waist - 0.02), "plastic")
+        y = sorted((side * 0.9, side * 0.957))
+        body.box((-1.0, 1.02), (y[0], y[1]), (0.2, 0.30), "plastic")
     _wheels(body, (-1.38, 1.40), 0.965, 0.335, 0.22)
     return body.template()
 
@@ -62,11 +81,14 @@ def van() -> Template:
 
 
 def ego_car() -> Template:
-    """A small hatchback below the sensors of the rig: 4.08 x 1.73 x 1.55 m."""
+    """The small hatchback that carries the rig, in its own frame (rear axle at 0): below and between the cameras' views,
+    its roof where the lidar of nuScenes meets it."""
     body = Body()
-    body.tapered((-2.04, 2.04, -0.86, 0.86), (-1.98, 1.80, -0.80, 0.80), (0.25, 0.88), {}, "ego")
-    body.tapered((-1.98, 1.45, -0.80, 0.80), (-1.65, 0.20, -0.58, 0.58), (0.88, 1.55), {}, "ego")
-    _wheels(body, (-1.37, 1.21), 0.865, 0.31, 0.2)
+    body.tapered((-0.66, 3.42, -0.86, 0.86), (-0.64, 3.30, -0.84, 0.84), (0.25, 0.78), {}, "ego")
+    body.tapered((-0.64, 3.30, -0.84, 0.84), (-0.62, 2.30, -0.80, 0.80), (0.78, 0.95), {}, "ego")
+    body.tapered((-0.62, 2.30, -0.80, 0.80), (-0.62, 1.71, -0.62, 0.62), (0.95, 1.26), {}, "ego")
+    body.tapered((-0.62, 1.71, -0.62, 0.62), (-0.10, 1.25, -0.46, 0.46), (1.26, 1.50), {}, "ego")
+    _wheels(body, (0.0, 2.59), 0.865, 0.31, 0.2)
     return body.template()
 
 
