@@ -15,7 +15,7 @@ from genie.data.occupancy.accumulate import Scan, accumulate
 from genie.data.occupancy.carve import observed, passing
 from genie.data.occupancy.cells import Cells
 from genie.data.occupancy.config import OccupancyConfig
-from genie.data.occupancy.fill import fill_ground
+from genie.data.occupancy.fill import closed, fill_ground
 from genie.data.occupancy.lidarseg import Lidarseg
 from genie.data.occupancy.sweeps import Sweep, pose_of
 from genie.data.raycast import camera_rays, visible_mask
@@ -59,6 +59,7 @@ class SceneBuilder:
         self._tracks = load_tracks(nusc, scene)
         self._scan = accumulate(sweeps, align.heights(sweeps), self._tracks, Lidarseg(nusc), config, progress)
         self._ground = ground.estimate(self._scan.static)
+        self._between = closed(self._ground, config.ground_gap)
         self._static = self._static_cells(scene)
 
     @property
@@ -83,11 +84,12 @@ class SceneBuilder:
         view = self._view(sweep, float(self._scan.height[index]))
         rays = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, self._config.neighbourhood_s)
         out = vote(self._static, view.ego_from_levelled, self._config.min_points)
-        fill_ground(out, self._ground, view.ego_from_levelled @ se3(-self._scan.center), self._config.ground_gap)
+        mask_lidar = (rays.free > 0) | (rays.hit > 0)
+        ego_from_ground = view.ego_from_levelled @ se3(-self._scan.center)
+        fill_ground(out, self._ground, self._between, ego_from_ground, mask_lidar)
         own = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, 0.0)
         crossed = (own.free >= self._config.min_crossings) & (own.hit == 0)
         put_objects(out, self._tracks.at(sweep.stamp_us), self._scan, view.ego_from_world, crossed)
-        mask_lidar = (rays.free > 0) | (rays.hit > 0)
         return Occupancy(out, mask_lidar, self._camera_mask(out, token, view)).validate()
 
     def _view(self, sweep: Sweep, rise: float) -> View:

@@ -31,6 +31,6 @@ class OccupancyConfig:
     min_crossings: int = 8
     max_hit_share: float = 0.1
     before_hit: float = 0.8
-    ground_gap: float = 6.0
+    ground_gap: float = 14.0
     neighbourhood_s: float = 0.5
     pixel_stride: int = 8
