@@ -7,9 +7,11 @@ from pathlib import Path
 import typer
 
 from genie.cli.occupancy import occupancy
+from genie.cli.statistics import statistics
 
 app = typer.Typer(help="Inspect nuScenes data and make synthetic data.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(occupancy)
+app.command()(statistics)
 
 
 @app.command()

@@ -14,12 +14,12 @@ from genie.data.synth.scenery import Lot
 from genie.data.synth.town import Town
 
 PARKED = {
-    "vehicle.car": 0.838, "vehicle.truck": 0.095, "vehicle.bus.rigid": 0.025, "vehicle.trailer": 0.005,
+    "vehicle.car": 0.798, "vehicle.truck": 0.135, "vehicle.bus.rigid": 0.025, "vehicle.trailer": 0.005,
     "vehicle.construction": 0.03, "vehicle.motorcycle": 0.007,
 }  # fmt: skip
 BARRIER, CONE = BY_NAME["movable_object.barrier"], BY_NAME["movable_object.trafficcone"]
 WORKER = BY_NAME["human.pedestrian.construction_worker"]
-MACHINES = tuple(BY_NAME[n] for n in ("vehicle.construction", "vehicle.truck", "vehicle.trailer"))
+MACHINES = {"vehicle.construction": 0.6, "vehicle.truck": 0.35, "vehicle.trailer": 0.05}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def furnish(town: Town, lots: list[Lot], rng: np.random.Generator) -> list[Stand
     """Everything that stands in the town. Items of one strip never overlap: they are packed along it."""
     out: list[Standing] = []
     parked_share = rng.beta(1.0, 1.7)
-    site_share = rng.choice([0.1, 0.5, 1.0], p=[0.3, 0.35, 0.35])
+    site_share = rng.choice([0.1, 0.5, 1.0], p=[0.25, 0.35, 0.4])
     for road in town.roads:
         if road.median > 1.1 and rng.random() < site_share:
             out += _median_row(road, rng)
@@ -146,7 +146,7 @@ def _site_fence(road: Road, side: str, site: Stretch, rng: np.random.Generator) 
     """Barriers and cones: towards the traffic where the site is on the parking strip, else behind the sidewalk."""
     out: list[Standing] = []
     outer = road.kerb(side) + (0.35 - road.strip[side] if road.strip[side] > 0 else road.sidewalk + 0.5)
-    with_barriers = rng.random() < 0.55
+    with_barriers = rng.random() < 0.6
     s = site.start
     while s < site.end:
         kind = BARRIER if with_barriers and rng.random() < 0.9 else CONE
@@ -162,15 +162,15 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
     s = site.start + 2
     while s < site.end - 8:
         choice = rng.random()
-        if choice < 0.25:
-            kind = int(rng.choice(MACHINES))
+        if choice < 0.33:
+            kind = BY_NAME[str(rng.choice(list(MACHINES), p=list(MACHINES.values())))]
             size = CATEGORIES[kind].draw_size(rng)
             size[0] = min(size[0], road.strip[side] - 1.1)
             if s + size[1] < site.end:
                 point, heading = road.frame(s + size[1] / 2, road.sign(side) * lateral)
                 out.append(Standing(kind, size, point, float(heading + rng.normal(0, 0.02))))
                 s += size[1]
-        elif choice < 0.55:
+        elif choice < 0.6:
             point, _ = road.frame(s, road.sign(side) * (lateral + rng.uniform(-0.3, 0.5)))
             out.append(Standing(WORKER, CATEGORIES[WORKER].draw_size(rng), point, float(rng.uniform(-np.pi, np.pi))))
         s += 2.0

@@ -20,8 +20,8 @@ from genie.data.synth.town import Town
 from genie.data.synth.walkers import Crossing
 
 MIXTURE = {
-    "vehicle.car": 0.797, "vehicle.truck": 0.065, "vehicle.bus.rigid": 0.05, "vehicle.bus.bendy": 0.015,
-    "vehicle.motorcycle": 0.055, "vehicle.bicycle": 0.015, "vehicle.construction": 0.003,
+    "vehicle.car": 0.789, "vehicle.truck": 0.075, "vehicle.bus.rigid": 0.05, "vehicle.bus.bendy": 0.015,
+    "vehicle.motorcycle": 0.055, "vehicle.bicycle": 0.015, "vehicle.construction": 0.001,
 }  # fmt: skip
 ROUTE_EVERY, URGE = 40.0, 5.0  # s: how often a route wants another lane, and how long the driver looks for a gap
 SWERVE = 1.5  # m/s2, the most that a driver accelerates to the side
