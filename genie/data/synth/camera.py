@@ -68,8 +68,8 @@ def _curve() -> NDArray[np.uint8]:
 
 def develop(shot: View, light: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Linear colours [h * w, 3] (red, green, blue) -> BGR [h, w, 3]: vignetting, noise, blur, tone curve."""
-    image = (light * (shot.brightness[:, None] * np.float32(EXPOSURE))).reshape(shot.height, shot.width, 3)
-    image = cv2.GaussianBlur(image, (3, 3), BLUR)
+    exposed = (light * (shot.brightness[:, None] * np.float32(EXPOSURE))).reshape(shot.height, shot.width, 3)
+    image: Floats = np.asarray(cv2.GaussianBlur(exposed, (3, 3), BLUR), np.float32)
     # Two dice: nearly a bell, and much cheaper.
     dice = rng.integers(0, 256, (2, *image.shape), dtype=np.uint8).astype(np.float32)
     bell = (dice[0] + dice[1] - np.float32(255)) * np.float32(1 / 104.3)

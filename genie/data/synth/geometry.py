@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 GROUND_STEP = 4.0  # m between the vertices of the ground inside the town
 HORIZON = 1200.0  # m of land around the town, so that there is a horizon
+OUTSKIRTS = 260.0  # m around the raster with houses and trees
 TOLERANCE = 0.15  # m that an outline may deviate from its cells
 POLE_AREA = 0.7  # m2: smaller things of stone or steel are poles
 
@@ -36,6 +37,7 @@ def static_mesh(world: World) -> Mesh:
         elif profile.is_crown:
             parts.append(trunks(mask, world.scenery, profile, world.elevation))
     parts.append(foliage_mesh(world.scenery, world.elevation))
+    parts.append(outskirts(world.elevation, world.scenery.ground.shape))
     boxes = world.boxes(0.0)
     parts.append(bodies(boxes.select(boxes.parked), world.datum(0.0)))
     return join(parts)
@@ -51,6 +53,44 @@ def ground_mesh(elevation: Elevation, shape: tuple[int, ...]) -> Mesh:
     plane = np.stack(np.meshgrid(x, y, indexing="ij"), -1)
     vertices = np.concatenate([plane, elevation.at(plane)[..., None]], -1).reshape(-1, 3)
     return surface(vertices, lattice(len(x), len(y)), "ground")
+
+
+def outskirts(elevation: Elevation, shape: tuple[int, ...]) -> Mesh:
+    """Houses and trees around the raster, so that the town does not end in a plain: no label reaches that far."""
+    rng = np.random.default_rng(shape)
+    size = np.array(shape) * CELL
+    count = 420
+    centre = rng.uniform(-OUTSKIRTS, size + OUTSKIRTS, (count, 2))
+    outside = ((centre < -25) | (centre > size + 25)).any(1)
+    parts = []
+    for n in np.flatnonzero(outside):
+        if rng.random() < 0.35:
+            half, turn = rng.uniform(4, 14, 2), rng.uniform(0, np.pi)
+            corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
+            outline = centre[n] + corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+            parts.append(prism(outline, 0.0, 3.2 * float(rng.integers(1, 7)), elevation, "facade", int(n) * 97))
+        else:
+            parts.append(_grove(centre[n], elevation, rng))
+    return join(parts)
+
+
+def _grove(centre: Array, elevation: Elevation, rng: np.random.Generator) -> Mesh:
+    """A group of trees far off: uneven balls."""
+    rows, sides = 5, 9
+    latitude = np.linspace(-np.pi / 2, np.pi / 2, rows)[:, None]
+    longitude = np.linspace(0, 2 * np.pi, sides)
+    ball = np.stack(
+        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude) + 0 * longitude],
+        -1,
+    )
+    parts = []
+    for _ in range(int(rng.integers(2, 7))):
+        radius = np.array([*[rng.uniform(2, 4.5)] * 2, rng.uniform(2.5, 5)])
+        vertices = ball * radius * (1 + rng.uniform(-0.18, 0.18, (rows, sides, 1)))
+        place = centre + rng.normal(0, 7, 2)
+        vertices += np.append(place, elevation.at(place) + 0.8 * radius[2])
+        parts.append(surface(vertices.reshape(-1, 3), lattice(rows, sides), "foliage", int(rng.integers(65536))))
+    return join(parts)
 
 
 def outlines(mask: NDArray[np.bool_]) -> Iterator[tuple[Array, float]]:

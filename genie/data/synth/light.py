@@ -1,4 +1,4 @@
-"""Sun, sky and what they do to a surface. Colours are linear red, green, blue; 1 is what the camera exposes to white."""
+"""Sun, sky and what they do to a surface. Colours are linear red, green, blue; at 1 a camera shows white."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ class Light(NamedTuple):
     def sky(self, directions: Floats) -> Floats:
         """Colour [n, 3] of the sky in unit directions [n, 3]; at and below the horizon: haze and far silhouettes."""
         up = directions[:, 2]
-        share = np.clip(up, 0, 1)[:, None] ** np.float32(0.55)
-        colour = self.horizon * (1 - share) + self.zenith * share
+        share: Floats = np.clip(up, 0, 1)[:, None] ** np.float32(0.55)
+        colour: Floats = self.horizon * (1 - share) + self.zenith * share
         glow = np.clip(directions @ self.towards_sun, 0, 1) ** 24
         colour += glow[:, None] * np.array([0.35, 0.30, 0.2], np.float32) * np.float32(1 - self.clouds)
         high = np.flatnonzero(up > 0.02)
         plane = directions[high, :2] / (up[high, None] + np.float32(0.10))
         cloud = noise(plane[:, 0] + np.float32(self.skyline), plane[:, 1], 0.022)
-        cover = np.clip((cloud - np.float32(1.1 - 2.2 * self.clouds)) * np.float32(0.75), 0, 1) * np.clip(up[high] * 8, 0, 1)
+        cover = np.clip((cloud - np.float32(1.1 - 2.2 * self.clouds)) * np.float32(0.75), 0, 1) * np.clip(
+            up[high] * 8, 0, 1
+        )
         bright = np.float32(1.0) - np.float32(0.09) * np.clip(cloud, 0, 2)
         colour[high] += (cover * np.float32(0.85))[:, None] * (bright[:, None] - colour[high])
         self._silhouettes(colour, directions)
@@ -72,7 +74,7 @@ class Light(NamedTuple):
 
     def ambient(self, normal: Floats) -> Floats:
         """Light from sky and ground on surfaces of unit normals [n, 3]."""
-        share = (normal[:, 2:] + 1) / 2
+        share: Floats = (normal[:, 2:] + np.float32(1)) * np.float32(0.5)
         sky = (np.float32(0.5) * self.zenith + np.float32(0.5) * self.horizon) * np.float32(0.62 + 0.25 * self.clouds)
         bounce: Floats = GROUND_BOUNCE * (np.float32(1.0) + self.sun)
         return sky * share + bounce * (1 - share)
@@ -80,9 +82,11 @@ class Light(NamedTuple):
     def mirrored(self, directions: Floats) -> Floats:
         """What a glossy surface shows in mirrored directions [n, 3]: sky above, street below."""
         up = directions[:, 2:]
-        share = np.clip(up, 0, 1) ** np.float32(0.6)
-        above = self.horizon * np.float32(0.75) * (1 - share) + self.zenith * share
-        return np.where(up > 0.08, above, np.where(up > -0.02, above * np.float32(0.45), GROUND_BOUNCE * np.float32(1.4)))
+        share: Floats = np.clip(up, 0, 1) ** np.float32(0.6)
+        above: Floats = self.horizon * np.float32(0.75) * (1 - share) + self.zenith * share
+        return np.where(
+            up > 0.08, above, np.where(up > -0.02, above * np.float32(0.45), GROUND_BOUNCE * np.float32(1.4))
+        )
 
     def haze(self, colour: Floats, distance: Floats) -> Floats:
         """Colours [n, 3] as seen through `distance` [n] (m) of air."""

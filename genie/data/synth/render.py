@@ -66,9 +66,7 @@ class Renderer:
         seen = self._look(mount, t, scale, pose[:3, 3].astype(np.float32), directions)[1]
         return seen.instance.reshape(shot.height, shot.width)
 
-    def _look(
-        self, mount: Mount, t: float, scale: float, origin: Floats, directions: Floats
-    ) -> tuple[Tracer, Seen]:
+    def _look(self, mount: Mount, t: float, scale: float, origin: Floats, directions: Floats) -> tuple[Tracer, Seen]:
         axis = directions[len(directions) // 2]
         boxes = self.world.boxes(t)
         offset = boxes.centre[:, :2] - origin[:2]

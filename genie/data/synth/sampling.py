@@ -13,7 +13,7 @@ _WIDTH = 4096  # OpenCV remaps images of less than 32768 columns
 NOISE_SIZE = 512
 
 
-def bilinear(image: NDArray[np.generic], row: Floats, column: Floats, *, wrap: bool = False) -> Floats:
+def bilinear(image: NDArray[np.uint8] | Floats, row: Floats, column: Floats, *, wrap: bool = False) -> Floats:
     """Values [n] of a raster [h, w] between its pixels; 0 outside, or repeated in both directions."""
     n = len(row)
     height = max(1, -(-n // _WIDTH))
@@ -23,8 +23,7 @@ def bilinear(image: NDArray[np.generic], row: Floats, column: Floats, *, wrap: b
         grid %= NOISE_SIZE
     x, y = grid.reshape(2, height, _WIDTH)
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_CONSTANT
-    out: Floats = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border).reshape(-1)[:n]  # type: ignore[call-overload]
-    return out
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border).reshape(-1)[:n], np.float32)
 
 
 @cache

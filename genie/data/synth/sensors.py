@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import se3_from_quaternion
-from genie.data.synth.world import World
 
 LIDAR = "LIDAR_TOP"
 LIDAR_HZ, CAMERA_HZ = 20, 12
@@ -123,13 +121,3 @@ class LidarSweep(NamedTuple):
     points: NDArray[np.float32]
     instance: NDArray[np.int32]
     category: NDArray[np.uint8]
-
-
-class Sensor(Protocol):
-    """A simulated sensor of one channel of the rig."""
-
-    channel: str
-
-    def write(self, world: World, t: float, path: Path) -> None:
-        """Writes what the sensor measures `t` seconds after the start of the scene to `path`."""
-        ...

@@ -6,7 +6,7 @@ keeps them scaled to the unit box, so that a body fills whatever box it is put i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +15,24 @@ from numpy.typing import NDArray
 from genie.data.synth.materials import INDEX
 
 Array = NDArray[np.float64]
+Cells = tuple[Sequence[Sequence[str]], Sequence[float], Sequence[float]]  # of a patch: materials, us, vs
+Sides = Mapping[str, "Cells | str"]
 
 
 def _octagon(rectangle: tuple[float, float, float, float], z: float, cut: float) -> Array:
     """A rectangle x0, x1, y0, y1 at height z with its corners cut, [8, 3], anticlockwise from its right side's back."""
     x0, x1, y0, y1 = rectangle
     c = cut
-    xy = [(x0 + c, y0), (x1 - c, y0), (x1, y0 + c), (x1, y1 - c), (x1 - c, y1), (x0 + c, y1), (x0, y1 - c), (x0, y0 + c)]
+    xy = [
+        (x0 + c, y0),
+        (x1 - c, y0),
+        (x1, y0 + c),
+        (x1, y1 - c),
+        (x1 - c, y1),
+        (x0 + c, y1),
+        (x0, y1 - c),
+        (x0, y0 + c),
+    ]
     return np.array([(x, y, z) for x, y in xy])
 
 
@@ -67,18 +78,18 @@ class Body:
 
     def tapered(
         self, bottom: tuple[float, float, float, float], top: tuple[float, float, float, float], z: tuple[float, float],
-        sides: dict[str, tuple[Sequence[Sequence[str]], Sequence[float], Sequence[float]] | str], rest: str,
+        sides: Sides, rest: str,
         chamfer: float = 0.0,
     ) -> None:  # fmt: skip
         """A box between two rectangles x0, x1, y0, y1, its upright edges cut by `chamfer` (m). sides: what differs from
-        `rest` among front, back, left, right, top, bottom: a material, or the cells and cuts of a patch (u from the back
-        or from the right, v upwards)."""
+        `rest` among front, back, left, right, top, bottom: a material, or the cells and cuts of a patch (u from the
+        back or from the right, v upwards)."""
         low, high = (_octagon(rectangle, height, chamfer) for rectangle, height in zip((bottom, top), z, strict=True))
         # The octagon runs from the right side's back end anticlockwise: right, corner, front, corner, left, ...
         faces = {"right": (0, 1), "front": (2, 3), "left": (5, 4), "back": (7, 6)}
         for name, (i, j) in faces.items():
             what = sides.get(name, rest)
-            cells = ([[what]], (), ()) if isinstance(what, str) else what
+            cells: Cells = ([[what]], (), ()) if isinstance(what, str) else what
             self.patch((low[i], low[j], high[j], high[i]), *cells)
         if chamfer:
             for i, j in ((1, 2), (3, 4), (5, 6), (7, 0)):

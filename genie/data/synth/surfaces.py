@@ -70,7 +70,8 @@ class Surfaces:
         for _ in range(LEAF_LAYERS):
             leafy = np.flatnonzero(seen.material == INDEX["foliage"])
             leafy = leafy[(seen.distance[leafy] < FAR) & (seen.distance[leafy] > beyond[leafy])]
-            leafy = leafy[gaps(origins[leafy] + directions[leafy] * seen.distance[leafy, None])]
+            points = origins[leafy] + directions[leafy] * seen.distance[leafy, None]
+            leafy = leafy[gaps(points, seen.distance[leafy])]
             if not len(leafy):
                 break
             beyond[leafy] = seen.distance[leafy] + np.float32(LEAF_SIZE)

@@ -73,8 +73,8 @@ def _road(
     sharp = np.clip(np.float32(0.05) / np.maximum(footprint, np.float32(0.01)), 1, 4)
     wear = np.clip(np.float32(0.92) - np.float32(0.16) * np.maximum(middle + fine, 0), 0.35, 1)
     for cover, colour in ((map_.white(xy), _WHITE), (map_.yellow(xy), _YELLOW)):
-        share = _column(np.clip((cover - np.float32(0.5)) * sharp + np.float32(0.5), 0, 1) * wear * (cover > 0.01))
-        base += share * (colour - base)
+        share = np.clip((cover - np.float32(0.5)) * sharp + np.float32(0.5), 0, 1) * wear
+        base += np.where(cover > 0.01, share, np.float32(0))[:, None] * (colour - base)
     return base
 
 
@@ -95,19 +95,24 @@ def _grass(fine: Floats, middle: Floats, wide: Floats) -> Floats:
     return colour * _column(np.clip(1 + 0.22 * fine + 0.2 * middle, 0.25, None))
 
 
+def _leaves(points: Floats, cell: float) -> Floats:
+    """Grain in space, [n]: of two planes askew, since along one alone there would be streaks."""
+    x, y, z = points.T
+    first = grain(x + np.float32(0.71) * z, y - np.float32(0.53) * z, cell)
+    return (first + grain(y + np.float32(0.83) * z, z - np.float32(0.67) * x, cell)) * np.float32(0.7)
+
+
 def foliage(points: Floats, style: NDArray[np.uint16], footprint: Floats) -> Floats:
     """Leaves in clumps."""
     tones = PALETTES["foliage"]
-    x, y, z = points.T
-    leaf = grain(x + np.float32(0.6) * z, y + np.float32(0.8) * z, 0.035) * _fade(0.06, footprint)
-    clump = grain(y - np.float32(0.5) * z, x + np.float32(1.1) * z, 0.14) * _fade(0.3, footprint)
-    return tones[style % len(tones)] * _column(np.clip(1 + 0.30 * leaf + 0.30 * clump, 0.16, 2.2))
+    leaf = _leaves(points, 0.03) * _fade(0.06, footprint)
+    clump = _leaves(points, 0.16) * _fade(0.3, footprint)
+    return tones[style % len(tones)] * _column(np.clip(1 + 0.32 * leaf + 0.30 * clump, 0.16, 2.2))
 
 
-def gaps(points: Floats) -> NDArray[np.bool_]:
-    """Where one sees through the outer leaves, [n]."""
-    x, y, z = points.T
-    return grain(x + np.float32(0.7) * z, y - np.float32(0.9) * z, 0.06) > np.float32(0.35)
+def gaps(points: Floats, distance: Floats) -> NDArray[np.bool_]:
+    """Where one sees through the outer leaves, [n]. From afar (m) the leaves close."""
+    return _leaves(points, 0.055) > np.float32(0.45) + np.minimum(distance * np.float32(0.012), 1)
 
 
 class Facades(NamedTuple):

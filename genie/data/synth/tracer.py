@@ -16,8 +16,8 @@ FAR = 1e4  # m, the range of a ray that meets nothing
 
 class Mesh(NamedTuple):
     """vertices: float32 [v, 3] (m). faces: int32 [f, 3]. Per face: material uint8 (see `materials`), instance int32
-    (-1: none), style uint16 (a seed for colour and pattern; equal over one object), shift float32 (m, see `textures.facade`:
-    where along a wall its pattern begins)."""
+    (-1: none), style uint16 (a seed for colour and pattern; equal over one object), shift float32 (m, where along a
+    wall its pattern begins: see `textures.facade`)."""
 
     vertices: Floats
     faces: NDArray[np.int32]
@@ -48,7 +48,10 @@ def join(meshes: list[Mesh]) -> Mesh:
 
 
 def surface(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64], material: str, style: NDArray[np.int64] | int = 0
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.signedinteger[Any]],
+    material: str,
+    style: NDArray[np.int64] | int = 0,
 ) -> Mesh:
     """One material and style, no instance."""
     n = len(faces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genie.data.synth.solids import Body, Template
+from genie.data.synth.solids import Body, Sides, Template
 
 _GLASS_SIDE = ([["paint", "glass", "paint", "glass", "paint"], ["paint"] * 5], (0.10, 0.47, 0.52, 0.90), (0.88,))
 _GLASS_END = ([["paint", "glass", "paint"], ["paint"] * 3], (0.05, 0.95), (0.90,))
@@ -41,16 +41,18 @@ def _car(hood: float, shoulder: float, roof: tuple[float, float], rear: float, h
     line's end."""
     body = Body()
     waist = shoulder - 0.10
-    sides = {"front": _NOSE, "back": _TAIL}
+    sides: Sides = {"front": _NOSE, "back": _TAIL}
     body.tapered((-2.24, 2.22, -0.92, 0.92), (-2.3, 2.3, -0.955, 0.955), (0.20, 0.42), {"bottom": "plastic"}, "paint",
                  chamfer=0.30)  # fmt: skip
     body.tapered((-2.3, 2.3, -0.955, 0.955), (-2.28, 2.20, -0.94, 0.94), (0.42, waist), sides, "paint", chamfer=0.30)
     end = min(rear, -2.0)
     body.tapered((-2.28, 2.20, -0.94, 0.94), (end, hood + 0.55, -0.87, 0.87), (waist, shoulder), {}, "paint",
                  chamfer=0.28)  # fmt: skip
-    glass = {"left": _GLASS_SIDE, "right": _GLASS_SIDE, "front": _GLASS_END, "back": _GLASS_END}
+    glass: Sides = {"left": _GLASS_SIDE, "right": _GLASS_SIDE, "front": _GLASS_END, "back": _GLASS_END}
     crown = (roof[0] + 0.25, roof[1] - 0.25, -0.55, 0.55)
-    body.tapered((rear, hood, -0.87, 0.87), (*roof, -0.67, 0.67), (shoulder, height - 0.05), glass, "paint", chamfer=0.1)
+    body.tapered(
+        (rear, hood, -0.87, 0.87), (*roof, -0.67, 0.67), (shoulder, height - 0.05), glass, "paint", chamfer=0.1
+    )
     body.tapered((*roof, -0.67, 0.67), crown, (height - 0.05, height), {}, "paint", chamfer=0.1)
     for side in (-1.0, 1.0):
         y = sorted((side * 0.84, side * 0.975))
@@ -81,8 +83,8 @@ def van() -> Template:
 
 
 def ego_car() -> Template:
-    """The small hatchback that carries the rig, in its own frame (rear axle at 0): below and between the cameras' views,
-    its roof where the lidar of nuScenes meets it."""
+    """The small hatchback that carries the rig, in its own frame (rear axle at 0): below and between what the cameras
+    see, its roof where the lidar of nuScenes meets it."""
     body = Body()
     body.tapered((-0.66, 3.42, -0.86, 0.86), (-0.64, 3.30, -0.84, 0.84), (0.25, 0.78), {}, "ego")
     body.tapered((-0.64, 3.30, -0.84, 0.84), (-0.62, 2.30, -0.80, 0.80), (0.78, 0.95), {}, "ego")
@@ -99,7 +101,7 @@ def truck() -> Template:
     nose = ([["plastic", "plastic", "plastic"], ["headlamp", "plastic", "headlamp"], ["paint", "glass", "paint"],
              ["paint"] * 3], (0.14, 0.86), (0.14, 0.26, 0.88))  # fmt: skip
     door = (cells, (0.25, 0.85), (0.45, 0.88))
-    sides = {"front": nose, "left": door, "right": door}
+    sides: Sides = {"front": nose, "left": door, "right": door}
     body.tapered((1.75, 3.35, -1.12, 1.12), (1.75, 3.15, -1.08, 1.08), (0.45, 2.35), sides, "paint")
     body.box((-3.25, 2.0), (-0.9, 0.9), (0.60, 0.85), "plastic")
     rear = ([["taillamp", "plate", "taillamp"], ["cargo", "cargo", "cargo"]], (0.12, 0.88), (0.07,))
@@ -117,10 +119,11 @@ def bus() -> Template:
     side = ([["paint"] * len(windows), windows, ["paint"] * len(windows)], cuts, (0.36, 0.80))
     nose = ([["plastic"] * 3, ["headlamp", "paint", "headlamp"], ["glass"] * 3, ["paint", "plastic", "paint"]],
             (0.16, 0.84), (0.08, 0.18, 0.84))  # fmt: skip
-    tail = ([["plastic"] * 3, ["taillamp", "plastic", "taillamp"], ["paint", "glass", "paint"], ["paint"] * 3],
-            (0.14, 0.86), (0.1, 0.28, 0.80))  # fmt: skip
-    sides = {"left": side, "right": side, "front": nose, "back": tail, "bottom": "plastic"}
-    body.tapered((-5.55, 5.55, -1.45, 1.45), (-5.55, 5.48, -1.43, 1.43), (0.32, 3.25), sides, "paint")
+    lamps = ["taillamp", "paint", "plate", "paint", "taillamp"]
+    tail = ([["plastic"] * 5, lamps, ["paint"] * 5, ["paint", "paint", "glass", "paint", "paint"], ["paint"] * 5],
+            (0.07, 0.15, 0.85, 0.93), (0.08, 0.16, 0.5, 0.82))  # fmt: skip
+    sides: Sides = {"left": side, "right": side, "front": nose, "back": tail, "bottom": "plastic"}
+    body.tapered((-5.55, 5.55, -1.45, 1.45), (-5.55, 5.48, -1.43, 1.43), (0.32, 3.25), sides, "paint", chamfer=0.15)
     body.box((-3.5, 1.5), (-1.0, 1.0), (3.25, 3.45), "paint")
     _wheels(body, (-3.2, 2.9), 1.455, 0.48, 0.3)
     return body.template()
@@ -143,7 +146,7 @@ def excavator() -> Template:
         body.tapered((-2.2, 2.2, *y), (-1.9, 1.9, *y), (0.45, 0.9), {}, "tyre")
     body.tapered((-3.0, 1.0, -1.25, 1.25), (-2.8, 0.9, -1.2, 1.2), (0.95, 1.9), {"bottom": "plastic"}, "machine")
     window = ([["machine"] * 3, ["machine", "glass", "machine"], ["machine"] * 3], (0.12, 0.88), (0.25, 0.9))
-    sides = {"front": window, "left": window, "right": window, "back": window}
+    sides: Sides = {"front": window, "left": window, "right": window, "back": window}
     body.tapered((-0.5, 1.1, 0.1, 1.2), (-0.4, 0.9, 0.15, 1.15), (1.3, 2.9), sides, "machine")
     body.tube((0.7, -0.4, 1.7), (2.0, -0.4, 2.75), (0.24, 0.20), "machine", 6)
     body.tube((1.95, -0.4, 2.8), (2.75, -0.4, 1.0), (0.19, 0.15), "machine", 6)
