@@ -174,7 +174,8 @@ class World:
         self._tilt = body_tilt(self._ego_point, self._ego_yaw, elevation)
 
     def _bracket(self, t: float) -> tuple[int, float]:
-        u = min(max(t * STREAM_HZ, 0.0), self.duration * STREAM_HZ)
+        # The first keyframe's revolution and images begin up to 50 ms before it: as the first step goes.
+        u = min(max(t * STREAM_HZ, -0.5), self.duration * STREAM_HZ)
         low = min(int(u + 1e-9), len(self._ego_point) - 2)
         return low, u - low
 
