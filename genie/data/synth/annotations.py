@@ -1,4 +1,8 @@
-"""Rows of sample_annotation and instance."""
+"""Rows of sample_annotation and instance.
+
+Every box near enough is a row, so that tables and labels tell of the same objects. With sensors, what they do not meet
+has num_lidar_pts 0 and the lowest visibility; nuScenes leaves most of those out.
+"""
 
 from __future__ import annotations
 
