@@ -177,7 +177,8 @@ def test_both_styles_of_the_stream_show_the_same_scene(root):
 def test_full_labels_follow_the_slopes():
     """A road on a hill is labelled where it is; in the mini style it stays flat, as real annotations leave it."""
     world = scene_world(CONFIG, 0)
-    world.elevation = Elevation(np.array([[0.02, 0.0, 0.0, 1.5]]))  # +- 3 %
+    here = world.ego(1.0).xyz[0]
+    world.elevation = Elevation(np.array([[0.02, 0.0, -0.02 * here, 1.5]]))  # 3 % where the ego is
     rise = (world.elevation.at(cells(world.ego(1.0))) - world.datum(1.0))[..., None]
     assert np.ptp(rise) > 1.2
     z = GRID.centers()[..., 2]
