@@ -180,11 +180,11 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
 def _cycles(road: Road, side: str, rng: np.random.Generator) -> list[Standing]:
     """Bicycles or motorcycles parked in a row behind the sidewalk."""
     room = road.length - road.trim_a - road.trim_b - 20
-    if rng.random() > 0.12 or road.sidewalk < 2.4 or room < 8:
+    if rng.random() > 0.15 or road.sidewalk < 2.4 or room < 8:
         return []
     out: list[Standing] = []
     s = road.trim_a + 8 + float(rng.uniform(0, room))
-    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.72 else "vehicle.motorcycle"]
+    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.75 else "vehicle.motorcycle"]
     for _ in range(int(rng.integers(1, 7))):
         size = CATEGORIES[kind].draw_size(rng)
         point, heading = road.frame(s, road.sign(side) * (road.kerb(side) + road.sidewalk + 0.6))

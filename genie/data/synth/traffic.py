@@ -224,7 +224,7 @@ class Traffic:
     def _hold(self, to_end: Array) -> Array:
         """Some stop on the road for no reason that the others can see: deliveries, passengers, phones."""
         start = (
-            (self.rng.random(len(self.s)) < DT / 250)
+            (self.rng.random(len(self.s)) < DT / 350)
             & ~self.lanes.is_connector[self.segment] & (to_end > 35) & (self.hold_until < self.time)
         )  # fmt: skip
         self.hold_gap = np.where(start, self.speed**2 / 2.6 + 2, self.hold_gap - self.speed * DT)
