@@ -15,6 +15,8 @@ import pytest
 
 from calib.errors import InputError
 from calib.transforms import apply, inverse, se3_from_quaternion, wrap_angle, yaw_of
+from genie.cli.main import main
+from genie.data.scenes import list_scenes
 from genie.data.stream import load_stream
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.events import KINDS
@@ -172,6 +174,27 @@ def test_both_styles_of_the_stream_show_the_same_scene(root):
         # In plan the roads are one and the same, at whatever height.
         road = [(s.semantics == DRIVEABLE).any(-1) | boxes.any(-1) for s in (full, mini)]
         assert (road[0] == road[1]).mean() > 0.995
+
+
+def test_commands_read_the_second_stream(root, tmp_path, monkeypatch, capsys):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["geniedrive", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0
+        return capsys.readouterr().out
+
+    scores = []
+    for source in ("stream", "stream-mini"):
+        out = tmp_path / f"{source}.json"
+        command("eval", "--dataroot", root, "--source", source, "--model", "ego-warp", "--json", out)
+        result = json.loads(out.read_text())
+        assert (result["source"], result["protocol"], result["windows"]) == (source, "stream", 2)
+        scores.append(result["horizons"]["1.0"]["miou"])
+    assert scores[0] != scores[1]
+    assert f"stream-mini: {2 * CONFIG.frames} frames of 2 scenes" in command("data", "info", root)
+    with pytest.raises(InputError, match="stream-mini"):
+        list_scenes(root, "mini")
 
 
 def test_full_labels_follow_the_slopes():
