@@ -18,7 +18,7 @@ from perception.types import NUM_CLASSES
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """Counts of one scene. stream_frames, mini_frames: of its 10 Hz streams stream/ and stream-mini/, 0: it has none."""
+    """Counts of one scene. stream_frames, mini_frames: of stream/ and stream-mini/, 0 where it has no such stream."""
 
     name: str
     keyframes: int
