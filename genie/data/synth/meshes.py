@@ -104,6 +104,10 @@ def bodies(boxes: Boxes, lift: float) -> Mesh:
             -1,
         )
         count, size = vertices.shape[:2]
+        # Normals scale inversely.
+        nx, ny, nz = (template.corner[..., k] / side[..., None] for k, side in enumerate((length, width, h)))
+        c, s = cos[..., None], sin[..., None]
+        corner = np.stack([c * nx - s * ny, s * nx + c * ny, nz], -1)
         faces = template.faces[None] + (np.arange(count) * size)[:, None, None]
         per_face = len(template.faces)
         parts.append(
@@ -114,6 +118,7 @@ def bodies(boxes: Boxes, lift: float) -> Mesh:
                 np.repeat(boxes.instance[chosen].astype(np.int32), per_face),
                 np.repeat(style[chosen], per_face),
                 np.zeros(count * per_face, np.float32),
+                corner.reshape(-1, 3, 3).astype(np.float32),
             )
         )
     return join(parts)

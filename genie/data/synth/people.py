@@ -27,7 +27,7 @@ def _upright(body: Body, hip: float, swing: float, jacket: str) -> None:
         body.box((reach - 0.08, reach + 0.17), (0.1 * side - 0.05, 0.1 * side + 0.05), (0.0, 0.08), "plastic")
         body.tube((0, 0.23 * side, hip + 0.5), (-reach * 0.4, 0.27 * side, hip + 0.22), (0.06, 0.05), jacket, 6)
         body.tube((-reach * 0.4, 0.27 * side, hip + 0.22), (0.08 - reach * 0.9, 0.25 * side, hip - 0.02), (0.05, 0.04),
-                  "skin", 6)  # fmt: skip
+                  "skin", 6, closed=True)  # fmt: skip
     _torso(body, (0.0, hip - 0.04), (0.0, hip + 0.54), jacket)
     _head(body, 0.02, hip + 0.72)
 
@@ -100,7 +100,7 @@ def motorcycle(*, ridden: bool) -> Template:
     body = Body()
     for x in (-0.72, 0.72):
         _hoop(body, x, 0.31, 0.13, 0.07, "tyre")
-        body.tube((x, -0.03, 0.31), (x, 0.03, 0.31), (0.2, 0.2), "rim", 10)
+        body.tube((x, -0.075, 0.31), (x, 0.075, 0.31), (0.2, 0.2), "rim", 10, closed=True)
     body.tapered((-0.45, 0.4, -0.17, 0.17), (-0.35, 0.35, -0.14, 0.14), (0.22, 0.62), {}, "plastic")
     body.tapered((-0.2, 0.45, -0.15, 0.15), (-0.1, 0.42, -0.1, 0.1), (0.62, 0.86), {}, "paint")
     body.tapered((-0.95, -0.1, -0.14, 0.14), (-0.9, -0.12, -0.1, 0.1), (0.62, 0.78), {"back": "taillamp"}, "plastic")
@@ -131,5 +131,5 @@ def cone() -> Template:
     body.box((-0.2, 0.2), (-0.2, 0.2), (0.0, 0.05), "plastic")
     for z0, z1, material in ((0.05, 0.38, "cone"), (0.38, 0.58, "reflector"), (0.58, 0.9, "cone")):
         radii = (0.15 - 0.13 * z0 / 0.9, 0.15 - 0.13 * z1 / 0.9)
-        body.tube((0, 0, z0), (0, 0, z1), radii, material, 10)
+        body.tube((0, 0, z0), (0, 0, z1), radii, material, 10, closed=True)
     return body.template()

@@ -15,6 +15,7 @@ from genie.data.synth.tracer import Floats, Mesh, Tracer, join
 from genie.data.synth.world import Boxes, World
 
 REACH = 105.0  # m from the ego to what is worth tracing
+MARGIN = 0.3  # m that a body may reach out of its box, or move while a slice is scanned
 HALF_VIEW = np.radians(50.0)  # of the widest camera, and a margin for shadows that fall into the image
 
 
@@ -78,7 +79,8 @@ class Renderer:
     def _moving_near(self, t: float, bearing: float) -> Mesh:
         """What moves, and the ego's body, at `t` within a slice of the lidar around a bearing."""
         boxes = self.world.boxes(t)
-        offset = boxes.centre[:, :2] - self.world.ego(t).xyz[:2]
+        sensor = self.world.ego(t).world_from_ego @ self.rig[LIDAR].ego_from_sensor
+        offset = boxes.centre[:, :2] - sensor[:2, 3]
         return self._moving(t, boxes, _in_sector(offset, _radius(boxes), bearing, lidar.SECTOR))
 
     def _moving(self, t: float, boxes: Boxes, wanted: NDArray[np.bool_]) -> Mesh:
@@ -94,9 +96,8 @@ def _radius(boxes: Boxes) -> NDArray[np.float64]:
 def _in_sector(
     offset: NDArray[np.float64], radius: NDArray[np.float64], bearing: float, half_width: float
 ) -> NDArray[np.bool_]:
-    """Which discs at `offset` [n, 2] (m from the ego) of `radius` [n] reach into a sector around a bearing (rad)."""
-    # The lidar sits before the rear axle: two metres more, to be safe.
-    distance, reach = np.hypot(offset[:, 0], offset[:, 1]), radius + 2.0
+    """Which discs at `offset` [n, 2] (m from the sensor) of `radius` [n] reach into a sector around a bearing (rad)."""
+    distance, reach = np.hypot(offset[:, 0], offset[:, 1]), radius + MARGIN
     off_axis = np.abs((np.arctan2(offset[:, 1], offset[:, 0]) - bearing + np.pi) % (2 * np.pi) - np.pi)
     spread = np.arcsin(np.minimum(reach / np.maximum(distance, 1e-6), 1.0))
     near = distance <= reach

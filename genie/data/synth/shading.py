@@ -87,6 +87,8 @@ def _surface(
     height, shift = surfaces.height(at), seen.shift[rays[walls]]
     wall = textures.facade(at, height, normal[walls], style[walls], shift, footprint[walls])
     albedo[walls], gloss[walls] = wall.albedo, np.float32(0.16) * wall.pane
+    fences = np.flatnonzero(material == INDEX["fence"])
+    albedo[fences] *= textures.panels(points[fences], normal[fences], seen.shift[rays[fences]], footprint[fences])
     leaves = np.flatnonzero(material == INDEX["foliage"])
     albedo[leaves] = textures.foliage(points[leaves], style[leaves], footprint[leaves])
     x, y, z = points[leaves].T

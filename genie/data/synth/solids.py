@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from genie.data.synth.materials import INDEX
 
 Array = NDArray[np.float64]
+CREASE = np.radians(62.0)  # sharper edges stay edges
 Cells = tuple[Sequence[Sequence[str]], Sequence[float], Sequence[float]]  # of a patch: materials, us, vs
 Sides = Mapping[str, "Cells | str"]
 
@@ -37,11 +38,33 @@ def _octagon(rectangle: tuple[float, float, float, float], z: float, cut: float)
 
 
 class Template(NamedTuple):
-    """A body in the unit box: vertices float32 [v, 3], x and y in -0.5..0.5, z in 0..1; faces [f, 3]; material [f]."""
+    """A body in the unit box: vertices float32 [v, 3], x and y in -0.5..0.5, z in 0..1; faces [f, 3]; material [f].
+
+    corner: float32 [f, 3, 3], normals at the corners of each face, smooth over what is not an edge, any length.
+    """
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
     material: NDArray[np.uint8]
+    corner: NDArray[np.float32]
+
+
+def smooth_normals(vertices: Array, faces: NDArray[np.int64]) -> Array:
+    """Unit normals at the corners of faces, [f, 3, 3]: of all faces that meet there at less than CREASE. They point
+    to the side that the face's own order of corners gives."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    area = np.cross(b - a, c - a)
+    flat = area / np.maximum(np.linalg.norm(area, axis=1, keepdims=True), 1e-12)
+    place = np.unique(np.round(vertices, 4), axis=0, return_inverse=True)[1].reshape(-1)[faces].ravel()
+    order = np.argsort(place, kind="stable")
+    out = np.zeros((len(faces) * 3, 3))
+    for here in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+        face = here // 3
+        cosine = flat[face] @ flat[face].T
+        # Neighbours may be the other way round.
+        out[here] = (np.sign(cosine) * (np.abs(cosine) > np.cos(CREASE))) @ area[face]
+    length = np.linalg.norm(out, axis=1, keepdims=True)
+    return np.where(length > 1e-12, out / np.maximum(length, 1e-12), flat.repeat(3, 0)).reshape(-1, 3, 3)
 
 
 class Body:
@@ -103,9 +126,9 @@ class Body:
 
     def tube(
         self, start: Sequence[float], end: Sequence[float], radii: tuple[float, float], material: str, sides: int = 8,
-        caps: str | None = None,
+        *, closed: bool = False,
     ) -> None:  # fmt: skip
-        """A round bar between two points, of two radii; `caps`: material of its ends, as its sides where not given."""
+        """A round bar between two points, of two radii, its far end closed where that is seen."""
         a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         axis = (b - a) / np.linalg.norm(b - a)
         helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
@@ -114,22 +137,19 @@ class Body:
         angle = (np.arange(sides) + 0.5) * 2 * np.pi / sides
         ring = np.cos(angle)[:, None] * e1 + np.sin(angle)[:, None] * np.cross(axis, e1)
         reach = 1 / np.cos(np.pi / sides)  # the flats lie at the radius, so that a wheel stands on the ground
-        vertices = np.concatenate([a + radii[0] * reach * ring, b + radii[1] * reach * ring, a[None], b[None]])
+        vertices = np.concatenate([a + radii[0] * reach * ring, b + radii[1] * reach * ring, b[None]])
         i, j = np.arange(sides), (np.arange(sides) + 1) % sides
         faces = [np.stack([i, j, j + sides], 1), np.stack([i, j + sides, i + sides], 1)]
-        ends = [
-            np.stack([j, i, np.full(sides, 2 * sides)], 1),
-            np.stack([i + sides, j + sides, 0 * i + 2 * sides + 1], 1),
-        ]
-        names = [material] * (2 * sides) + [caps or material] * (2 * sides)
-        self.add(vertices, np.concatenate([*faces, *ends]), names)
+        if closed:
+            faces.append(np.stack([i + sides, j + sides, np.full(sides, 2 * sides)], 1))
+        self.add(vertices, np.concatenate(faces), [material] * (len(faces) * sides))
 
     def wheel(self, x: float, y: float, radius: float, width: float) -> None:
         """A wheel that stands on the ground, its outer side at `y`."""
         inner = y - np.sign(y) * width
-        self.tube((x, inner, radius), (x, y, radius), (radius, radius), "tyre", 12)
+        self.tube((x, inner, radius), (x, y, radius), (radius, radius), "tyre", 12, closed=True)
         hub = y + np.sign(y) * 0.004
-        self.tube((x, inner, radius), (x, hub, radius), (0.62 * radius, 0.55 * radius), "rim", 8)
+        self.tube((x, y, radius), (x, hub, radius), (0.62 * radius, 0.55 * radius), "rim", 8, closed=True)
 
     def ball(
         self, centre: Sequence[float], radii: Sequence[float], material: str, rows: int = 4, sides: int = 8
@@ -159,5 +179,7 @@ class Body:
         if box is not None:
             low[:2], high[:2] = -np.array(box) / 2, np.array(box) / 2
         unit = (vertices - low) / (high - low) - [0.5, 0.5, 0.0]
+        faces = np.concatenate(self._faces)
         material = np.array([INDEX[name] for name in self._materials], np.uint8)
-        return Template(unit.astype(np.float32), np.concatenate(self._faces).astype(np.int32), material)
+        corner = smooth_normals(vertices, faces) * (high - low)  # normals scale inversely
+        return Template(unit.astype(np.float32), faces.astype(np.int32), material, corner.astype(np.float32))

@@ -55,7 +55,7 @@ class Surfaces:
     """The static scene of one world: built once, then only read."""
 
     def __init__(self, world: World) -> None:
-        self.static = Tracer(static_mesh(world))
+        self.static = Tracer(static_mesh(world), lasting=True)
         self.ground = GroundMap(world.scenery)
         self._classes = world.scenery.ground
         self._kind = world.kind
@@ -84,23 +84,23 @@ class Surfaces:
         return seen
 
     def _first(self, origins: Floats, directions: Floats, moving: Tracer) -> Seen:
-        distance, face = self.static.nearest(origins, directions)
-        mesh = self.static.mesh
+        hits = self.static.nearest(origins, directions)
+        mesh, face = self.static.mesh, hits.face
         seen = Seen(
-            distance,
-            self.static.normal[face],
+            hits.distance,
+            self.static.normals(hits),
             mesh.material[face],
             np.where(face >= 0, mesh.instance[face], -1),
             mesh.style[face],
             mesh.shift[face],
         )
-        nearer, face = moving.nearest(origins, directions, distance)
-        rays = np.flatnonzero(face >= 0)
-        face = face[rays]
-        seen.distance[rays] = nearer[rays]
-        seen.normal[rays] = moving.normal[face]
+        nearer = moving.nearest(origins, directions, hits.distance)
+        rays = np.flatnonzero(nearer.face >= 0)
+        nearer = nearer.take(rays)
+        seen.distance[rays] = nearer.distance
+        seen.normal[rays] = moving.normals(nearer)
         for field in ("material", "instance", "style", "shift"):
-            getattr(seen, field)[rays] = getattr(moving.mesh, field)[face]
+            getattr(seen, field)[rays] = getattr(moving.mesh, field)[nearer.face]
         return seen
 
     def ground_class(self, xy: NDArray[np.float64]) -> NDArray[np.uint8]:

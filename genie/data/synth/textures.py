@@ -115,6 +115,19 @@ def gaps(points: Floats, distance: Floats) -> NDArray[np.bool_]:
     return _leaves(points, 0.055) > np.float32(0.45) + np.minimum(distance * np.float32(0.012), 1)
 
 
+def panels(points: Floats, normal: Floats, shift: Floats, footprint: Floats) -> Floats:
+    """How much darker concrete panels of 2 m are at their joints and stains, a factor [n, 1]."""
+    along = points[:, 1] * normal[:, 0] - points[:, 0] * normal[:, 1] + shift
+    panel = np.floor(along / 2)
+    tint = jitter(panel.astype(np.int64)) - np.float32(0.5)
+    edge = np.abs(along - 2 * panel - 1)
+    joint = np.clip((edge - np.float32(0.975)) / np.maximum(footprint, np.float32(0.01)) + np.float32(0.5), 0, 1)
+    rough = grain(along, points[:, 2], 0.03) * _fade(0.05, footprint)
+    stains = noise(along, points[:, 2] * np.float32(0.25), 0.08)
+    tone = 1 + np.float32(0.12) * tint + np.float32(0.07) * rough + np.float32(0.08) * stains
+    return _column(tone * (1 - np.float32(0.5) * joint * _fade(0.1, footprint)))
+
+
 class Facades(NamedTuple):
     """Of each style: colour of the wall, storey and bay (m), share of both that is window, whether bands of glass."""
 

@@ -31,8 +31,8 @@ _TAIL = (
 def _wheels(body: Body, axles: tuple[float, ...], half_width: float, radius: float, width: float) -> None:
     for x in axles:
         for side in (-1.0, 1.0):
-            arch = side * (half_width - 0.004)
-            body.tube((x, side * (half_width - width), radius), (x, arch, radius), (1.14 * radius,) * 2, "plastic", 12)
+            inner, arch = side * (half_width - 0.05), side * (half_width - 0.004)
+            body.tube((x, inner, radius), (x, arch, radius), (1.14 * radius,) * 2, "plastic", 12, closed=True)
             body.wheel(x, side * half_width, radius, width)
 
 
@@ -149,6 +149,6 @@ def excavator() -> Template:
     sides: Sides = {"front": window, "left": window, "right": window, "back": window}
     body.tapered((-0.5, 1.1, 0.1, 1.2), (-0.4, 0.9, 0.15, 1.15), (1.3, 2.9), sides, "machine")
     body.tube((0.7, -0.4, 1.7), (2.0, -0.4, 2.75), (0.24, 0.20), "machine", 6)
-    body.tube((1.95, -0.4, 2.8), (2.75, -0.4, 1.0), (0.19, 0.15), "machine", 6)
+    body.tube((1.95, -0.4, 2.8), (2.75, -0.4, 1.0), (0.19, 0.15), "machine", 6, closed=True)
     body.tapered((2.2, 2.8, -0.9, 0.1), (2.3, 3.0, -0.9, 0.1), (0.25, 1.0), {}, "plastic")
     return body.template()
