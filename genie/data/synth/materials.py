@@ -21,7 +21,7 @@ class Material(NamedTuple):
     gloss: float = 0.0
 
 
-# Paint, shirt, trousers and cargo take their colour from PALETTES; ground, facade and foliage from textures.
+# Paint, shirt, trousers, cargo and its seams take their colour from PALETTES; ground, facade and foliage from textures.
 MATERIALS: tuple[Material, ...] = (
     Material("ground", (0.20, 0.20, 0.20), 0.12),
     Material("facade", (0.45, 0.42, 0.38), 0.35),
@@ -39,6 +39,7 @@ MATERIALS: tuple[Material, ...] = (
     Material("taillamp", (0.45, 0.02, 0.02), 0.95, gloss=0.1),
     Material("plate", (0.75, 0.75, 0.70), 1.00),
     Material("cargo", (0.60, 0.60, 0.58), 0.50),
+    Material("seam", (0.45, 0.45, 0.43), 0.45),
     Material("machine", (0.70, 0.38, 0.02), 0.40, gloss=0.04),
     Material("skin", (0.42, 0.26, 0.19), 0.45),
     Material("shirt", (0.30, 0.30, 0.30), 0.40),
@@ -62,7 +63,7 @@ PALETTES: dict[str, NDArray[np.float32]] = {
     name: np.array(colours, np.float32)
     for name, colours in {
         "paint": [
-            (0.78, 0.78, 0.77), (0.72, 0.72, 0.72), (0.45, 0.46, 0.47), (0.30, 0.31, 0.32), (0.10, 0.10, 0.11),
+            (0.66, 0.66, 0.65), (0.60, 0.60, 0.60), (0.45, 0.46, 0.47), (0.30, 0.31, 0.32), (0.10, 0.10, 0.11),
             (0.03, 0.03, 0.035), (0.02, 0.02, 0.02), (0.05, 0.08, 0.20), (0.08, 0.16, 0.34), (0.42, 0.03, 0.03),
             (0.28, 0.02, 0.02), (0.62, 0.60, 0.52), (0.05, 0.14, 0.09), (0.62, 0.40, 0.03), (0.66, 0.66, 0.65),
             (0.16, 0.15, 0.14),

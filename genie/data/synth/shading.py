@@ -80,6 +80,8 @@ def _surface(
         chosen = np.flatnonzero(material == index)
         palette = PALETTES[name]
         albedo[chosen] = palette[(style[chosen] // 7) % len(palette)]
+    seams = np.flatnonzero(material == INDEX["seam"])
+    albedo[seams] = np.float32(0.7) * PALETTES["cargo"][(style[seams] // 7) % len(PALETTES["cargo"])]
     ground = np.flatnonzero(material == INDEX["ground"])
     albedo[ground] = textures.ground(points[ground], footprint[ground], surfaces.ground)
     walls = np.flatnonzero(material == INDEX["facade"])

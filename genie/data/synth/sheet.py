@@ -1,6 +1,6 @@
 """One instant of a synthetic scene on one picture: six cameras, the lidar from above, the occupancy from above.
 
-python -m genie.data.synth.sheet docs/synthetic-sheet.png --scene 1 --time 2
+python -m genie.data.synth.sheet docs/synthetic-sheet.png --scene 4 --time 2
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from perception.types import CLASS_NAMES
 
 Image = NDArray[np.uint8]  # [h, w, 3]
 
-SCALE = 0.44
+SCALE = 0.38
 ROWS = (("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"), ("CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"))
 REACH = 40.0  # m, of both views from above
-SIDE = 1000  # px, of both
+SIDE = 880  # px, of both
 
 # Labels of the lidar that are none of the occupancy's classes by their last name.
 _AS = {
@@ -98,9 +98,11 @@ def contact_sheet(world: World, t: float, seed: int = 0) -> Image:
         rows.append(np.hstack([_caption(image, c) for c, image in zip(channels, images, strict=True)]))
     width = rows[0].shape[1]
     sweep = renderer.lidar(t, rng)
+    labels = scene_image(rasterise(world, t))
+    occupancy = np.asarray(cv2.resize(labels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     above = [
         _caption(lidar_image(sweep, world, t, mounts["LIDAR_TOP"])[..., ::-1].copy(), "LIDAR_TOP, points by class"),
-        _caption(scene_image(rasterise(world, t))[..., ::-1].copy(), "occupancy, Occ3D classes"),
+        _caption(occupancy[..., ::-1].copy(), "occupancy, Occ3D classes"),
     ]
     gap = np.full((SIDE, width - 2 * SIDE, 3), 255, np.uint8)
     return np.vstack([*rows, np.hstack([above[0], gap, above[1]])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genie.data.synth.solids import Body, Sides, Template
+from genie.data.synth.solids import Body, Cells, Sides, Template
 
 _GLASS_SIDE = ([["paint", "glass", "paint", "glass", "paint"], ["paint"] * 5], (0.10, 0.47, 0.52, 0.90), (0.88,))
 _GLASS_END = ([["paint", "glass", "paint"], ["paint"] * 3], (0.05, 0.95), (0.90,))
@@ -94,6 +94,13 @@ def ego_car() -> Template:
     return body.template()
 
 
+def _ribs(count: int) -> Cells:
+    """The side of a box body: sheets with seams between rails."""
+    row = [name for _ in range(count) for name in ("cargo", "seam")][:-1]
+    cuts = [x for k in range(1, count) for x in (k / count - 0.12 / count, k / count + 0.12 / count)]
+    return [["seam"] * len(row), row, ["seam"] * len(row)], cuts, (0.05, 0.95)
+
+
 def truck() -> Template:
     """A cab and a closed box."""
     body = Body()
@@ -104,10 +111,9 @@ def truck() -> Template:
     sides: Sides = {"front": nose, "left": door, "right": door}
     body.tapered((1.75, 3.35, -1.12, 1.12), (1.75, 3.15, -1.08, 1.08), (0.45, 2.35), sides, "paint")
     body.box((-3.25, 2.0), (-0.9, 0.9), (0.60, 0.85), "plastic")
-    rear = ([["taillamp", "plate", "taillamp"], ["cargo", "cargo", "cargo"]], (0.12, 0.88), (0.07,))
-    ribs = ([["cargo"] * 2], (), ())
+    rear = ([["taillamp", "plastic", "taillamp"], ["cargo", "seam", "cargo"]], (0.485, 0.515), (0.07,))
     body.tapered((-3.35, 1.65, -1.225, 1.225), (-3.35, 1.65, -1.225, 1.225), (0.85, 2.75),
-                 {"back": rear, "left": ribs, "right": ribs}, "cargo")  # fmt: skip
+                 {"back": rear, "left": _ribs(10), "right": _ribs(10)}, "cargo")  # fmt: skip
     _wheels(body, (-2.2, 2.45), 1.18, 0.47, 0.28)
     return body.template()
 
@@ -131,8 +137,9 @@ def bus() -> Template:
 
 def trailer() -> Template:
     body = Body()
-    rear = ([["taillamp", "plate", "taillamp"], ["cargo", "cargo", "cargo"]], (0.1, 0.9), (0.06,))
-    body.tapered((-4.75, 4.75, -1.3, 1.3), (-4.75, 4.75, -1.3, 1.3), (1.15, 3.7), {"back": rear}, "cargo")
+    rear = ([["taillamp", "plastic", "taillamp"], ["cargo", "seam", "cargo"]], (0.485, 0.515), (0.06,))
+    sides: Sides = {"back": rear, "left": _ribs(18), "right": _ribs(18), "front": _ribs(4)}
+    body.tapered((-4.75, 4.75, -1.3, 1.3), (-4.75, 4.75, -1.3, 1.3), (1.15, 3.7), sides, "cargo")
     body.box((-4.6, 4.0), (-0.5, 0.5), (0.85, 1.15), "plastic")
     body.box((2.6, 2.8), (-0.9, 0.9), (0.1, 1.0), "plastic")
     _wheels(body, (-2.2, -3.3), 1.28, 0.5, 0.5)
