@@ -11,4 +11,8 @@ gts/                    Occ3D labels at the keyframes: semantics, mask_lidar, ma
 stream/, stream-mini/   labels at 10 Hz: everything, and solid boxes and road alone (see `rasterise`)
 can_bus/                the ego pose at 50 Hz
 events/                 what happens in each scene, and when
+
+Read in this order: `generate` (scene by scene), `world`, `town` with `lanes` and `paths` (geometry), `traffic` and
+`walkers` (motion), `scenery` and `furniture` (what stands), `render` with `lidar` and `camera`, `rasterise` and `masks`
+(labels), `samples`, `tables` and `writer` (the schema).
 """
