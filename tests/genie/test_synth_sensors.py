@@ -1,5 +1,6 @@
 """The synthetic sensors: a lidar that turns while the world moves, cameras whose pixels lie where boxes project to."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import cv2
@@ -272,8 +273,6 @@ def test_lidar_points_project_onto_their_object(town):
 
 @pytest.mark.parametrize("lens", [Lens(), Lens(k1=-0.12, k2=0.02, p1=0.001)])
 def test_rays_and_projection_agree(lens):
-    import dataclasses
-
     mount = dataclasses.replace(CAMERAS[0], lens=lens)
     shot = camera.view(mount, 0.25)
     assert (shot.height, shot.width) == (225, 400)

@@ -66,19 +66,14 @@ class Surfaces:
     def see(self, origins: Floats, directions: Floats, moving: Tracer) -> Seen:
         """Origins and unit directions [n, 3], in physical coordinates. Rays go on through gaps between leaves."""
         seen = self._first(origins, directions, moving)
-        beyond = np.zeros(len(origins), np.float32)  # m that a ray has come so far
         for _ in range(LEAF_LAYERS):
-            leafy = np.flatnonzero(seen.material == INDEX["foliage"])
-            leafy = leafy[(seen.distance[leafy] < FAR) & (seen.distance[leafy] > beyond[leafy])]
-            points = origins[leafy] + directions[leafy] * seen.distance[leafy, None]
-            leafy = leafy[gaps(points, seen.distance[leafy])]
+            leafy = np.flatnonzero((seen.material == INDEX["foliage"]) & (seen.distance < FAR))
+            leafy = leafy[gaps(origins[leafy] + directions[leafy] * seen.distance[leafy, None], seen.distance[leafy])]
             if not len(leafy):
                 break
-            beyond[leafy] = seen.distance[leafy] + np.float32(LEAF_SIZE)
-            start = origins[leafy] + directions[leafy] * beyond[leafy, None]
-            behind = self._first(start, directions[leafy], moving)
-            near = behind.distance < FAR
-            seen.distance[leafy] = np.where(near, behind.distance + beyond[leafy], FAR)
+            so_far = seen.distance[leafy] + np.float32(LEAF_SIZE)
+            behind = self._first(origins[leafy] + directions[leafy] * so_far[:, None], directions[leafy], moving)
+            seen.distance[leafy] = np.where(behind.distance < FAR, behind.distance + so_far, FAR)
             for field in Seen._fields[1:]:
                 getattr(seen, field)[leafy] = getattr(behind, field)
         return seen
