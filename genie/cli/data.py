@@ -77,7 +77,7 @@ def info(dataroot: Path = typer.Argument(..., help="A nuScenes data root, real o
     console.print(f"{dataroot} ({found.version})", scenes, sep="\n")
     minis = [s.mini_frames for s in found.scenes if s.mini_frames]
     if minis:
-        console.print(f"stream-mini: {sum(minis)} frames of {len(minis)} scenes, solid boxes and road alone\n")
+        console.print(f"stream-mini, boxes and road alone: scenes {len(minis)}, 10 Hz frames {sum(minis)}\n")
     windows = Table("protocol", "windows", box=box.SIMPLE_HEAD)
     for protocol, count in found.windows.items():
         windows.add_row(protocol, str(count))
