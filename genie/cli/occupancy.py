@@ -27,7 +27,6 @@ def occupancy(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from genie.data.nuscenes import open_nuscenes, scene_names
     from genie.data.occupancy.compare import compare
     from genie.data.occupancy.config import OccupancyConfig
     from genie.data.occupancy.run import build_labels
@@ -35,9 +34,7 @@ def occupancy(
     wanted = [name.strip() for name in scenes.split(",") if name.strip()] if scenes else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(
-            "scenes", total=len(wanted) if wanted else len(scene_names(open_nuscenes(dataroot, version)))
-        )
+        task = bar.add_task("reading the tables", total=None)
         reports = build_labels(
             dataroot,
             out,
@@ -46,7 +43,7 @@ def occupancy(
             config=OccupancyConfig(level=level),
             jobs=jobs,
             overwrite=overwrite,
-            progress=lambda report: bar.update(task, advance=1, description=report.scene),
+            progress=lambda done, total: bar.update(task, advance=1, total=total, description=done.scene),
         )
     _print_reports(Console(), reports)
     if truth is not None:
@@ -54,7 +51,7 @@ def occupancy(
         _print_agreement(Console(), compare(folder, truth, [r.scene for r in reports]))
 
 
-def _print_reports(console, reports: list[SceneReport]) -> None:  # type: ignore[no-untyped-def]
+def _print_reports(console, reports: list[SceneReport]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -74,7 +71,7 @@ def _print_reports(console, reports: list[SceneReport]) -> None:  # type: ignore
         console.print(f"{totals[1]} keyframes had labels and were left as they are; --overwrite replaces them.")
 
 
-def _print_agreement(console, agreement: Agreement) -> None:  # type: ignore[no-untyped-def]
+def _print_agreement(console, agreement: Agreement) -> None:
     from rich import box
     from rich.table import Table
 
@@ -82,7 +79,7 @@ def _print_agreement(console, agreement: Agreement) -> None:  # type: ignore[no-
     from perception.metrics import class_iou, mean_iou, occupied_iou
     from perception.types import CLASS_NAMES
 
-    def cell(score) -> str:  # type: ignore[no-untyped-def]
+    def cell(score) -> str:
         return f"{score.percent:.1f}" if score.valid else "-"
 
     tables = [getattr(agreement, region) for region in REGIONS]

@@ -89,7 +89,7 @@ def _rays_of(origin: Array, shape: tuple[int, ...]) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _span(origin, direction, shape, longest):  # type: ignore[no-untyped-def]
+def _span(origin, direction, shape, longest):
     """The part [near, far] of the ray that is inside the grid; empty where near > far."""
     near, far = 0.0, longest
     for axis in range(3):
@@ -104,7 +104,7 @@ def _span(origin, direction, shape, longest):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _start(origin, direction, near, size):  # type: ignore[no-untyped-def]
+def _start(origin, direction, near, size):
     """On one axis: the first voxel, the step, the ray parameter of the next border and between borders."""
     voxel = min(max(int(np.floor(origin + near * direction)), 0), size - 1)
     if direction > 0.0:
@@ -115,7 +115,7 @@ def _start(origin, direction, near, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _carve(origins, ends, free, hit):  # type: ignore[no-untyped-def]
+def _carve(origins, ends, free, hit):
     nx, ny, nz = free.shape
     for r in range(len(ends)):
         o, e = origins[r], ends[r]
@@ -144,7 +144,7 @@ def _carve(origins, ends, free, hit):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _see(solid, origins, directions, reach, seen):  # type: ignore[no-untyped-def]
+def _see(solid, origins, directions, reach, seen):
     nx, ny, nz = solid.shape
     for r in range(len(directions)):
         o, d = origins[r], directions[r]

@@ -8,6 +8,8 @@ median, over the ground cells that two keyframes both saw, of the difference of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,30 +32,36 @@ def heights(sweeps: Sequence[Sweep], step_us: int = 500_000) -> Array:
     stamps = np.array([s.stamp_us for s in sweeps], np.int64)
     wanted = np.arange(stamps[0], stamps[-1] + step_us, step_us)
     anchors = np.unique(np.abs(stamps[:, None] - wanted).argmin(0))
-    height, grounds = [0.0], [_ground(sweeps[anchors[0]])]
-    for index in anchors[1:]:
-        grounds.append(_ground(sweeps[index]))
-        a, b = grounds[-2:]
-        driven = np.linalg.norm(sweeps[index].origin - sweeps[anchors[len(height) - 1]].origin)
-        height.append(height[-1] + _climb(a, b, float(driven)))
+    height, before = [0.0], _ground(sweeps[anchors[0]])
+    for earlier, later in pairwise(anchors):
+        ground = _ground(sweeps[later])
+        driven = float(np.linalg.norm(sweeps[later].origin - sweeps[earlier].origin))
+        height.append(height[-1] + _climb(before, ground, driven))
+        before = ground
     return np.interp(stamps, stamps[anchors], height)
 
 
-def _ground(sweep: Sweep) -> tuple[NDArray[np.int64], Array]:
-    """Cells near the ego (sorted keys) and the lowest return of each (m)."""
+class _Ground(NamedTuple):
+    """Cells near the ego (sorted keys [n]) and the lowest return of each ([n], m)."""
+
+    cell: NDArray[np.int64]
+    lowest: Array
+
+
+def _ground(sweep: Sweep) -> _Ground:
     points = read_points(sweep, _WITHIN).world
     points = points[np.abs(points[:, 2] - sweep.world_from_ego[2, 3]) < _HEIGHT]
     cell = np.floor(points[:, :2] / _CELL).astype(np.int64)
     keys, inverse = np.unique(cell[:, 0] * 1_000_003 + cell[:, 1], return_inverse=True)
     lowest = np.full(len(keys), np.inf)
     np.minimum.at(lowest, inverse, points[:, 2])
-    return keys, lowest
+    return _Ground(keys, lowest)
 
 
-def _climb(a: tuple[NDArray[np.int64], Array], b: tuple[NDArray[np.int64], Array], driven: float) -> float:
+def _climb(a: _Ground, b: _Ground, driven: float) -> float:
     """What a cell has lost in height from `a` to `b`, the ego has gained."""
-    common, in_a, in_b = np.intersect1d(a[0], b[0], assume_unique=True, return_indices=True)
+    common, in_a, in_b = np.intersect1d(a.cell, b.cell, assume_unique=True, return_indices=True)
     if len(common) < _MIN_CELLS:
         return 0.0
     limit = _STEEPEST * driven
-    return float(np.clip(np.median(a[1][in_a] - b[1][in_b]), -limit, limit))
+    return float(np.clip(np.median(a.lowest[in_a] - b.lowest[in_b]), -limit, limit))

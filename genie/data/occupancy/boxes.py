@@ -71,7 +71,7 @@ def members(points: Array, boxes: Boxes, margin: float) -> Members:
 
 
 @njit(cache=True, nogil=True)
-def _assign(points, poses, half, order, row, local):  # type: ignore[no-untyped-def]
+def _assign(points, poses, half, order, row, local):
     for b in order:
         x, y, z, cos, sin = poses[b]
         half_l, half_w, half_h = half[b]

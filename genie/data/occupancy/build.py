@@ -54,39 +54,33 @@ class SceneBuilder:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._nusc, self._config = nusc, config
-        self._sweeps = {s.keyframe: n for n, s in enumerate(sweeps) if s.keyframe}
-        self._all = sweeps
+        self._sweeps = sweeps
+        self._index = {s.keyframe: n for n, s in enumerate(sweeps) if s.keyframe}
         self._tracks = load_tracks(nusc, scene)
         self._scan = accumulate(sweeps, align.heights(sweeps), self._tracks, Lidarseg(nusc), config, progress)
-        self._ground = ground.estimate(self._scan.static)
+        path = np.array([s.world_from_ego[:2, 3] for s in sweeps])
+        self._road = semantics.roads(nusc, scene, path, config.reach)
+        static = self._labelled_cells()
+        self._ground = ground.estimate(static)
         self._between = closed(self._ground, config.ground_gap)
-        self._static = self._static_cells(scene)
+        self._static = _filled(static, self._scan.center, config.depth)
 
-    @property
-    def keyframes(self) -> list[str]:
-        """Samples that can be labelled: those whose own sweep is there."""
-        return list(self._sweeps)
-
-    def _static_cells(self, scene: str) -> Cells:
-        cells, center = self._scan.static, self._scan.center
-        cells = cells.select(~passing(cells, self._scan, self._ground, self._config))
-        path = np.array([s.world_from_ego[:2, 3] for s in self._all])
-        labelled = semantics.label(cells, self._ground, semantics.roads(self._nusc, scene, path, self._config.reach))
-        # A voxel belongs to a thing if its centre does. What stands was hit on its surface: its matter is behind it.
-        standing = ~semantics.is_flat(labelled.class_id)
-        inside = labelled.point + self._config.depth * labelled.ray * standing[:, None]
-        return labelled._replace(point=inside - center)
+    def _labelled_cells(self) -> Cells:
+        """What stands still, each entry with a class, in the levelled world."""
+        cells = self._scan.static
+        floor = ground.estimate(cells)
+        return semantics.label(cells.select(~passing(cells, self._scan, floor, self._config)), floor, self._road)
 
     def label(self, token: str) -> Occupancy:
-        """Semantics and masks of one keyframe, in its ego frame (with yaw alone where config.level)."""
-        index = self._sweeps[token]
-        sweep = self._all[index]
+        """Semantics and masks of a keyframe whose own sweep is there, in its ego frame (yaw alone: config.level)."""
+        index = self._index[token]
+        sweep = self._sweeps[index]
         view = self._view(sweep, float(self._scan.height[index]))
         rays = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, self._config.neighbourhood_s)
         out = vote(self._static, view.ego_from_levelled, self._config.min_points)
         mask_lidar = (rays.free > 0) | (rays.hit > 0)
         ego_from_ground = view.ego_from_levelled @ se3(-self._scan.center)
-        fill_ground(out, self._ground, self._between, ego_from_ground, mask_lidar)
+        fill_ground(out, self._ground, self._between, self._road, ego_from_ground, mask_lidar)
         own = observed(self._scan, sweep.stamp_us, view.ego_from_levelled, 0.0)
         crossed = (own.free >= self._config.min_crossings) & (own.hit == 0)
         put_objects(out, self._tracks.at(sweep.stamp_us), self._scan, view.ego_from_world, crossed)
@@ -102,17 +96,26 @@ class SceneBuilder:
     def _camera_mask(self, out: NDArray[np.uint8], token: str, view: View) -> NDArray[np.bool_]:
         """What the keyframe's cameras see of the result; all False where the tables have no camera."""
         seen = np.zeros(GRID.shape, bool)
-        for row in _cameras(self._nusc, token):
-            world_from_ego, ego_from_camera = pose_of(self._nusc, row)
+        for row in cameras(self._nusc, token):
+            placed = pose_of(self._nusc, row)
             mount = self._nusc.get("calibrated_sensor", row["calibrated_sensor_token"])
-            pose = view.ego_from_world @ world_from_ego @ ego_from_camera
-            size = int(row["width"]) or 1600, int(row["height"]) or 900
-            rays = camera_rays(np.array(mount["camera_intrinsic"]), pose, *size, self._config.pixel_stride)
+            pose = view.ego_from_world @ placed.world_from_ego @ placed.ego_from_sensor
+            width, height = int(row["width"]), int(row["height"])
+            stride = max(1, round(self._config.pixel_stride * width / 1600))
+            rays = camera_rays(np.array(mount["camera_intrinsic"]), pose, width, height, stride)
             seen |= visible_mask(out, rays.origin, rays.directions)
         return seen
 
 
-def _cameras(nusc: NuScenes, token: str) -> list[dict[str, Any]]:
+def _filled(cells: Cells, center: Array, depth: float) -> Cells:
+    """Coordinates from `center` on. A voxel belongs to a thing if its centre does; what stands was hit on its surface,
+    and its matter is behind it."""
+    standing = ~semantics.is_flat(cells.class_id)
+    return cells._replace(point=cells.point + depth * cells.ray * standing[:, None] - center)
+
+
+def cameras(nusc: NuScenes, token: str) -> list[dict[str, Any]]:
+    """The sample_data of a keyframe's cameras; their files are not needed."""
     rows = [nusc.get("sample_data", data) for data in nusc.get("sample", token)["data"].values()]
     return [row for row in rows if row["sensor_modality"] == "camera"]
 
@@ -126,8 +129,8 @@ def vote(cells: Cells, ego_from_levelled: Array, min_points: int) -> NDArray[np.
     inside = ((index >= 0) & (index < GRID.shape)).all(1)
     flat = np.ravel_multi_index(tuple(index[inside].T), GRID.shape)
     voxels, row = np.unique(flat, return_inverse=True)
-    class_id, count = cells.class_id[near][inside], cells.count[near][inside]
-    votes = np.bincount(row * NUM_CLASSES + class_id, count, len(voxels) * NUM_CLASSES).reshape(-1, NUM_CLASSES)
+    class_id, number = cells.class_id[near][inside], cells.number[near][inside]
+    votes = np.bincount(row * NUM_CLASSES + class_id, number, len(voxels) * NUM_CLASSES).reshape(-1, NUM_CLASSES)
     enough = votes.sum(1) >= min_points
     out = np.full(GRID.shape, FREE, np.uint8)
     out.reshape(-1)[voxels[enough]] = votes[enough].argmax(1)

@@ -18,7 +18,7 @@ _NEAR_GROUND = 0.5  # m: rays graze the ground for many metres before they hit i
 
 def passing(cells: Cells, scan: Scan, ground: Ground, config: OccupancyConfig) -> NDArray[np.bool_]:
     """Entries [n] of what moved without a box: many rays crossed their voxel, few ended there. Never the ground."""
-    if not len(cells.count):
+    if not len(cells.number):
         return np.zeros(0, bool)
     grid = _grid_around(cells.point - scan.center)
     counts = Carved(np.zeros(grid.shape, np.uint32), np.zeros(grid.shape, np.uint32))
@@ -26,7 +26,7 @@ def passing(cells: Cells, scan: Scan, ground: Ground, config: OccupancyConfig) -
         carve(rays.origin, _short_of(rays, config.before_hit), grid, into=counts)
     counts.hit[:] = 0
     index = grid.index_of(cells.point - scan.center)
-    np.add.at(counts.hit, tuple(index.T), cells.count.astype(np.uint32))
+    np.add.at(counts.hit, tuple(index.T), cells.number.astype(np.uint32))
     crossed, ended = (c[tuple(index.T)].astype(np.float64) for c in counts)
     often = (crossed >= config.min_crossings) & (ended <= config.max_hit_share * (crossed + ended))
     return often & ((ground.above(cells.point) > _NEAR_GROUND) | np.isin(cells.class_id, MOVABLE))

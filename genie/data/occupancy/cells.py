@@ -19,23 +19,23 @@ class Cells(NamedTuple):
 
     point: float64 [n, 3], their mean (m). ray: float64 [n, 3], the mean of the unit vectors from the sensor to them: as
     long as 1 for what was seen from one side, short for what was seen from all around. class_id: uint8 [n], Occ3D or
-    UNKNOWN. count: int64 [n], how many.
+    UNKNOWN. number: int64 [n], how many.
     """
 
     point: Array
     ray: Array
     class_id: NDArray[np.uint8]
-    count: NDArray[np.int64]
+    number: NDArray[np.int64]
 
     def select(self, rows: NDArray[np.bool_]) -> Cells:
-        return Cells(self.point[rows], self.ray[rows], self.class_id[rows], self.count[rows])
+        return Cells(self.point[rows], self.ray[rows], self.class_id[rows], self.number[rows])
 
 
 def merge(parts: Sequence[Cells], size: float) -> Cells:
     """Entries of the same cell (of `size` m) and class become one. Coordinates may span +-100 km at 0.2 m."""
-    if not sum(len(part.count) for part in parts):
+    if not sum(len(part.number) for part in parts):
         return Cells(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, np.uint8), np.zeros(0, np.int64))
-    point, ray, class_id, count = (np.concatenate(x) for x in zip(*parts, strict=True))
+    point, ray, class_id, number = (np.concatenate(x) for x in zip(*parts, strict=True))
     cell = np.floor(point / size).astype(np.int64)
     key = (cell[:, 0] + (1 << (_BITS_XY - 1))) << (_BITS_XY + _BITS_Z + _BITS_CLASS)
     key |= (cell[:, 1] + (1 << (_BITS_XY - 1))) << (_BITS_Z + _BITS_CLASS)
@@ -44,7 +44,7 @@ def merge(parts: Sequence[Cells], size: float) -> Cells:
     order = np.argsort(key)
     key = key[order]
     first = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
-    weight = count[order]
+    weight = number[order]
     total = np.add.reduceat(weight, first)
     mean = np.add.reduceat(np.hstack([point, ray])[order] * weight[:, None], first) / total[:, None]
     return Cells(mean[:, :3], mean[:, 3:], class_id[order][first], total)

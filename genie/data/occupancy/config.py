@@ -19,7 +19,7 @@ class OccupancyConfig:
     before_hit: rays free nothing within this distance of their end (m): they graze the surface that they hit.
     ground_gap: gaps in the ground up to this width are closed (m): the rings of the lidar lie that far apart.
     neighbourhood_s: sweeps this far from the keyframe (s) decide what its lidar observed.
-    pixel_stride: between the camera rays of mask_camera (px).
+    pixel_stride: between the camera rays of mask_camera (px of an image that is 1600 wide).
     """
 
     level: bool = False
@@ -29,8 +29,8 @@ class OccupancyConfig:
     min_points: int = 2
     depth: float = 0.2
     min_crossings: int = 8
-    max_hit_share: float = 0.1
+    max_hit_share: float = 0.2
     before_hit: float = 0.8
-    ground_gap: float = 14.0
+    ground_gap: float = 20.0
     neighbourhood_s: float = 0.5
     pixel_stride: int = 8

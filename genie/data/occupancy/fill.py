@@ -9,15 +9,15 @@ from scipy import ndimage
 
 from calib.transforms import Array, apply, inverse
 from genie.data.occupancy.ground import CELL, Ground
-from genie.data.occupancy.semantics import is_flat
-from perception.types import FREE, GRID
+from genie.data.occupancy.semantics import Roads, is_flat
+from perception.types import DRIVEABLE, FREE, GRID
 
 _LOOKED_ABOVE = 2  # voxels: between rings 13 m apart, 40 m away, rays pass up to 0.6 m above the ground
 _CENTERS = GRID.centers()[:, :, 0, :2]
 
 
 def closed(ground: Ground, gap: float) -> NDArray[np.bool_]:
-    """Cells of `ground` [nx, ny] where the ground is known, or that lie in a gap of up to `gap` m between such cells."""
+    """Cells of `ground` [nx, ny] with known ground, and those in gaps of up to `gap` m between them."""
     radius = round(gap / 2 / CELL)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     known = np.pad(ground.known.astype(np.uint8), radius)
@@ -29,11 +29,13 @@ def fill_ground(
     out: NDArray[np.uint8],
     ground: Ground,
     between: NDArray[np.bool_],
+    road: Roads,
     ego_from_ground: Array,
     seen: NDArray[np.bool_],
 ) -> None:
-    """Ground voxels in place, in columns without, at the height of the ground there, of the nearest ground's class.
+    """Ground voxels in place, in columns without, at the height of the ground there.
 
+    The class is that of the nearest ground; where there is a map, drivable where the map says so and nowhere else.
     Only in the cells of `between` (see `closed`), and only where the lidar looked: past the ground, a little above it.
 
     Args:
@@ -56,6 +58,19 @@ def fill_ground(
     above = [seen[i, j, np.minimum(k + up, GRID.shape[2] - 1)] for up in range(_LOOKED_ABOVE + 1)]
     wanted = (out[i, j, k] == FREE) & np.any(above, axis=0)
     i, j, k = i[wanted], j[wanted], k[wanted]
-    nearest = ndimage.distance_transform_edt(~has, return_distances=False, return_indices=True)
-    lowest = np.take_along_axis(out, flat.argmax(2)[..., None], 2)[..., 0]
-    out[i, j, k] = lowest[tuple(nearest[:, i, j])]
+    out[i, j, k] = _class_of(out, flat, i, j)
+    if road.mapped:
+        drivable = (road.at(points) <= 0).reshape(has.shape)[i, j]
+        others = flat & (out != DRIVEABLE)
+        if others.any():
+            out[i, j, k] = _class_of(out, others, i, j)
+        out[i[drivable], j[drivable], k[drivable]] = DRIVEABLE
+
+
+def _class_of(
+    out: NDArray[np.uint8], ground: NDArray[np.bool_], i: NDArray[np.int64], j: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Of columns i, j: the class of the nearest column with a voxel of `ground` [X, Y, Z], its lowest."""
+    nearest = ndimage.distance_transform_edt(~ground.any(2), return_distances=False, return_indices=True)
+    lowest = np.take_along_axis(out, ground.argmax(2)[..., None], 2)[..., 0]
+    return np.asarray(lowest[tuple(nearest[:, i, j])])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.interpolate import LinearNDInterpolator
 
 from calib.transforms import Array
 from genie.data.occupancy.cells import UNKNOWN, Cells
@@ -21,8 +22,8 @@ _HOLE = 0.6  # m below its surroundings: a mirror image, not ground
 
 @dataclass(frozen=True)
 class Ground:
-    """height: float64 [nx, ny] (m) of cells of CELL m from `low` [2] (m) on; the nearest known one where none is.
-    known: bool [nx, ny], measured there."""
+    """height: float64 [nx, ny] (m) of cells of CELL m from `low` [2] (m) on; where none was measured, linear between
+    those around, or the nearest. known: bool [nx, ny], measured there."""
 
     height: Array
     known: NDArray[np.bool_]
@@ -40,14 +41,13 @@ class Ground:
 
 
 def estimate(cells: Cells) -> Ground:
-    """The lowest points, where these do not stand above or lie below their surroundings; flat classes where known."""
-    if not len(cells.count):
+    """The lowest points that do not stand above or lie below their surroundings: flat ones, if any is labelled so."""
+    if not len(cells.number):
         return Ground(np.zeros((1, 1)), np.zeros((1, 1), bool), np.zeros(2))
     low = cells.point[:, :2].min(0)
-    ground = Ground(np.zeros((0, 0)), np.zeros((0, 0), bool), low)
     shape = tuple(np.floor((cells.point[:, :2].max(0) - low) / CELL).astype(int) + 1)
     flat = np.isin(cells.class_id, GROUND)
-    candidate = cells.select(flat | (cells.class_id == UNKNOWN))
+    candidate = cells.select(flat if flat.any() else cells.class_id == UNKNOWN)
     lowest = np.full(shape, np.inf)
     i, j = np.floor((candidate.point[:, :2] - low) / CELL).astype(int).T
     np.minimum.at(lowest, (i, j), candidate.point[:, 2])
@@ -60,10 +60,20 @@ def estimate(cells: Cells) -> Ground:
     filled = _nearest(lowest, known)
     floor = ndimage.grey_erosion(filled, size=(2 * _REACH_CELLS + 1,) * 2)
     known &= filled < floor + _STEP
-    return Ground(ndimage.median_filter(_nearest(lowest, known), size=3), known, ground.low)
+    return Ground(_between(ndimage.median_filter(_nearest(lowest, known), size=3), known), known, low)
 
 
 def _nearest(values: Array, known: NDArray[np.bool_]) -> Array:
     """Unknown cells take the value of the nearest known one."""
     index = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     return values[tuple(index)]
+
+
+def _between(values: Array, known: NDArray[np.bool_]) -> Array:
+    """Unknown cells inside the hull of the known ones: linear between these. The others stay as they are."""
+    if np.ptp(np.nonzero(known), axis=1).min() < 2:
+        return values
+    surface = LinearNDInterpolator(np.argwhere(known), values[known])
+    out = values.copy()
+    out[~known] = surface(np.argwhere(~known))
+    return np.where(np.isnan(out), values, out)

@@ -35,11 +35,13 @@ _SIDEWALK, _TERRAIN, _MANMADE = (CLASS_NAMES.index(n) for n in ("sidewalk", "ter
 
 
 class Roads(NamedTuple):
-    """distance: float32 [nx, ny], to the drivable surface (m; 0 on it), for cells of `size` m from `low` [2] on."""
+    """distance: float32 [nx, ny], to the drivable surface (m; 0 on it), for cells of `size` m from `low` [2] on.
+    mapped: it comes from a map, not from the path of the ego."""
 
     distance: NDArray[np.float32]
     low: Array
     size: float
+    mapped: bool
 
     def at(self, points: Array) -> NDArray[np.float32]:
         """Of points [n, 2 or 3] (m); outside: that of the nearest cell."""
@@ -58,15 +60,15 @@ def roads(nusc: NuScenes, scene: str, path: Array, reach: float) -> Roads:
         drivable = np.zeros(shape, np.uint8)
         driven = np.round((path - low) / size).astype(np.int32)[:, ::-1]
         cv2.polylines(drivable, [driven], False, (1,), max(1, round(2 * ROAD_HALF_WIDTH / size)))
-        return Roads(_distance(drivable > 0, size), low, size)
+        return Roads(_distance(drivable > 0, size), low, size, mapped=False)
     mask = cv2.imread(str(image), cv2.IMREAD_GRAYSCALE)
     # Pixels count from the upper left corner; y points up.
     i0, j0 = np.maximum(np.floor(low / _MAP_CELL).astype(int), 0)
     i1, j1 = np.maximum(np.ceil(high / _MAP_CELL).astype(int), (i0 + 1, j0 + 1))
     part = mask[::-1][j0:j1, i0:i1].T > 127
     if not part.size:
-        return Roads(np.full((1, 1), np.inf, np.float32), low, _MAP_CELL)
-    return Roads(_distance(part, _MAP_CELL), np.array([i0, j0]) * _MAP_CELL, _MAP_CELL)
+        return Roads(np.full((1, 1), np.inf, np.float32), low, _MAP_CELL, mapped=True)
+    return Roads(_distance(part, _MAP_CELL), np.array([i0, j0]) * _MAP_CELL, _MAP_CELL, mapped=True)
 
 
 def _distance(drivable: NDArray[np.bool_], size: float) -> NDArray[np.float32]:

@@ -73,21 +73,23 @@ def list_sweeps(nusc: NuScenes, scene: str) -> Sweeps:
     return Sweeps(found, missing)
 
 
-def pose_of(nusc: NuScenes, sample_data: dict[str, Any]) -> tuple[Array, Array]:
+class Placement(NamedTuple):
     """world_from_ego at the stamp of a sample_data, and ego_from_sensor: [4, 4] each."""
+
+    world_from_ego: Array
+    ego_from_sensor: Array
+
+
+def pose_of(nusc: NuScenes, sample_data: dict[str, Any]) -> Placement:
     ego = nusc.get("ego_pose", sample_data["ego_pose_token"])
     mount = nusc.get("calibrated_sensor", sample_data["calibrated_sensor_token"])
-    world_from_ego, ego_from_sensor = (
-        se3_from_quaternion(np.asarray(r["translation"]), np.asarray(r["rotation"])) for r in (ego, mount)
-    )
-    return world_from_ego, ego_from_sensor
+    return Placement(*(se3_from_quaternion(np.array(r["translation"]), np.array(r["rotation"])) for r in (ego, mount)))
 
 
 def _sweep(nusc: NuScenes, row: dict[str, Any]) -> Sweep:
-    world_from_ego, ego_from_sensor = pose_of(nusc, row)
     path = Path(nusc.dataroot) / row["filename"]
     keyframe = row["sample_token"] if row["is_key_frame"] else ""
-    return Sweep(row["token"], int(row["timestamp"]), path, world_from_ego, ego_from_sensor, keyframe)
+    return Sweep(row["token"], int(row["timestamp"]), path, *pose_of(nusc, row), keyframe)
 
 
 class Points(NamedTuple):
