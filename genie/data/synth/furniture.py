@@ -14,7 +14,7 @@ from genie.data.synth.scenery import Lot
 from genie.data.synth.town import Town
 
 PARKED = {
-    "vehicle.car": 0.798, "vehicle.truck": 0.135, "vehicle.bus.rigid": 0.025, "vehicle.trailer": 0.005,
+    "vehicle.car": 0.758, "vehicle.truck": 0.15, "vehicle.bus.rigid": 0.05, "vehicle.trailer": 0.005,
     "vehicle.construction": 0.03, "vehicle.motorcycle": 0.007,
 }  # fmt: skip
 BARRIER, CONE = BY_NAME["movable_object.barrier"], BY_NAME["movable_object.trafficcone"]
@@ -165,9 +165,10 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
         if choice < 0.33:
             kind = BY_NAME[str(rng.choice(list(MACHINES), p=list(MACHINES.values())))]
             size = CATEGORIES[kind].draw_size(rng)
-            size[0] = min(size[0], road.strip[side] - 1.1)
+            size[0] = min(size[0], road.strip[side] - 0.55)  # between the fence and the poles on the kerb
             if s + size[1] < site.end:
-                point, heading = road.frame(s + size[1] / 2, road.sign(side) * lateral)
+                beside = road.kerb(side) - road.strip[side] + 0.7 + size[0] / 2
+                point, heading = road.frame(s + size[1] / 2, road.sign(side) * beside)
                 out.append(Standing(kind, size, point, float(heading + rng.normal(0, 0.02))))
                 s += size[1]
         elif choice < 0.6:
@@ -180,11 +181,11 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
 def _cycles(road: Road, side: str, rng: np.random.Generator) -> list[Standing]:
     """Bicycles or motorcycles parked in a row behind the sidewalk."""
     room = road.length - road.trim_a - road.trim_b - 20
-    if rng.random() > 0.15 or road.sidewalk < 2.4 or room < 8:
+    if rng.random() > 0.18 or road.sidewalk < 2.4 or room < 8:
         return []
     out: list[Standing] = []
     s = road.trim_a + 8 + float(rng.uniform(0, room))
-    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.75 else "vehicle.motorcycle"]
+    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.78 else "vehicle.motorcycle"]
     for _ in range(int(rng.integers(1, 7))):
         size = CATEGORIES[kind].draw_size(rng)
         point, heading = road.frame(s, road.sign(side) * (road.kerb(side) + road.sidewalk + 0.6))

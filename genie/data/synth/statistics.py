@@ -173,7 +173,7 @@ Labels are boxes and road alone, as the real 10 Hz streams are derived from anno
 data root. Instances count while they are in the 80 m square of the labels.
 
 - {sum(judged)} of {len(judged)} rows are within a factor of {FACTOR}; {len(verdicts) - len(judged)} rest on fewer than
-  {FEW} real instances and are not judged.
+  {FEW} real instances (of those that move, in rows about motion) and are not judged.
 - Columns that change: any voxel of a 4x4x16 column differs from the frame before as the ego motion moves it (nearest
   voxel, free outside), so aliasing and what comes into the square count.
 - Eight real scenes are few: a class with ten instances is known to about a third.

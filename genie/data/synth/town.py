@@ -99,7 +99,7 @@ class _Style:
 
 
 def _style(rng: np.random.Generator) -> _Style:
-    kind = str(rng.choice(["lane", "street", "avenue", "arterial"], p=[0.08, 0.27, 0.35, 0.3]))
+    kind = str(rng.choice(["lane", "street", "avenue", "arterial"], p=[0.06, 0.22, 0.36, 0.36]))
     options, low, high, parks = {
         "lane": (((1, 1),), 6.0, 10.0, 0.5),
         "street": (((1, 1), (2, 1), (1, 2)), 10.0, 14.0, 0.6),

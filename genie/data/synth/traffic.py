@@ -20,8 +20,8 @@ from genie.data.synth.town import Town
 from genie.data.synth.walkers import Crossing
 
 MIXTURE = {
-    "vehicle.car": 0.789, "vehicle.truck": 0.075, "vehicle.bus.rigid": 0.05, "vehicle.bus.bendy": 0.015,
-    "vehicle.motorcycle": 0.055, "vehicle.bicycle": 0.015, "vehicle.construction": 0.001,
+    "vehicle.car": 0.809, "vehicle.truck": 0.062, "vehicle.bus.rigid": 0.041, "vehicle.bus.bendy": 0.012,
+    "vehicle.motorcycle": 0.06, "vehicle.bicycle": 0.015, "vehicle.construction": 0.001,
 }  # fmt: skip
 ROUTE_EVERY, URGE = 40.0, 5.0  # s: how often a route wants another lane, and how long the driver looks for a gap
 SWERVE = 1.5  # m/s2, the most that a driver accelerates to the side
@@ -86,7 +86,7 @@ class Traffic:
         self.rear = self.front + np.where(self.tail > 0, self.tail + 1.2, 0.0)
         cycle = self.kind == BY_NAME["vehicle.bicycle"]
         heavy = np.isin(self.kind, [BY_NAME[k] for k in ("vehicle.bus.rigid", "vehicle.bus.bendy", "vehicle.truck")])
-        self.eager = np.exp(rng.normal(0, 0.16, n)) * np.where(heavy, 0.88, 1.0)
+        self.eager = np.exp(rng.normal(0.05, 0.16, n)) * np.where(heavy, 0.88, 1.0)
         self.top = np.where(cycle, rng.uniform(3.5, 7.5, n), 17.0)
         self.top[self.kind == BY_NAME["vehicle.construction"]] = 7.5
         self.accelerate = rng.uniform(1.2, 2.8, n) * np.where(heavy, 0.6, 1.0)
