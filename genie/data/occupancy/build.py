@@ -20,7 +20,7 @@ from genie.data.occupancy.lidarseg import Lidarseg
 from genie.data.occupancy.sweeps import Sweep, pose_of
 from genie.data.raycast import camera_rays, visible_mask
 from genie.data.tracks import Boxes, load_tracks
-from perception.types import FREE, GRID, NUM_CLASSES, Occupancy
+from perception.types import FREE, GRID, MOVABLE, NUM_CLASSES, Occupancy
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -66,10 +66,15 @@ class SceneBuilder:
         self._static = _filled(static, self._scan.center, config.depth)
 
     def _labelled_cells(self) -> Cells:
-        """What stands still, each entry with a class, in the levelled world."""
+        """What stands still, each entry with a class, in the levelled world.
+
+        Whatever can travel is annotated: what is labelled so outside all boxes is the trail of something far away, or
+        an outline wider than its box.
+        """
         cells = self._scan.static
         floor = ground.estimate(cells)
-        return semantics.label(cells.select(~passing(cells, self._scan, floor, self._config)), floor, self._road)
+        stays = semantics.label(cells.select(~passing(cells, self._scan, floor, self._config)), floor, self._road)
+        return stays.select(~np.isin(stays.class_id, MOVABLE))
 
     def label(self, token: str) -> Occupancy:
         """Semantics and masks of a keyframe whose own sweep is there, in its ego frame (yaw alone: config.level)."""

@@ -11,7 +11,7 @@ from genie.data.occupancy.cells import Cells
 from genie.data.occupancy.config import OccupancyConfig
 from genie.data.occupancy.ground import Ground
 from genie.data.raycast import Carved, carve
-from perception.types import GRID, MOVABLE, VoxelGrid
+from perception.types import GRID, VoxelGrid
 
 _NEAR_GROUND = 0.5  # m: rays graze the ground for many metres before they hit it, and would carve it away
 
@@ -29,7 +29,7 @@ def passing(cells: Cells, scan: Scan, ground: Ground, config: OccupancyConfig) -
     np.add.at(counts.hit, tuple(index.T), cells.number.astype(np.uint32))
     crossed, ended = (c[tuple(index.T)].astype(np.float64) for c in counts)
     often = (crossed >= config.min_crossings) & (ended <= config.max_hit_share * (crossed + ended))
-    return often & ((ground.above(cells.point) > _NEAR_GROUND) | np.isin(cells.class_id, MOVABLE))
+    return often & (ground.above(cells.point) > _NEAR_GROUND)
 
 
 def _short_of(rays: Rays, distance: float) -> Array:
