@@ -6,7 +6,12 @@ from pathlib import Path
 
 import typer
 
+from genie.cli.occupancy import occupancy
+from genie.cli.statistics import statistics
+
 app = typer.Typer(help="Inspect nuScenes data and make synthetic data.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(occupancy)
+app.command()(statistics)
 
 
 @app.command()
@@ -16,8 +21,14 @@ def synth(
     scenes: int = typer.Option(10, help="How many scenes."),
     seconds: float = typer.Option(20.0, help="Length of each scene (s)."),
     seed: int = typer.Option(0, help="Equal seeds give equal bytes."),
-    stream: bool = typer.Option(True, help="Also write 10 Hz labels."),
+    stream: bool = typer.Option(True, help="Also write 10 Hz labels, in both styles: stream/ and stream-mini/."),
+    lidar: bool = typer.Option(False, "--lidar", help="Also write the lidar: 20 Hz sweeps, lidarseg, panoptic."),
+    cameras: bool = typer.Option(False, "--cameras", help="Also write six cameras at 12 Hz."),
+    image_scale: float = typer.Option(1.0, help="Of the images: 1 is 1600 x 900 as in nuScenes, 0.44 is 704 x 396."),
     jobs: int = typer.Option(1, help="Processes; the files do not depend on it."),
+    resume: bool = typer.Option(
+        False, "--resume", help="Take up an interrupted run, and nothing else; without it both are done."
+    ),
 ) -> None:
     """Write a synthetic nuScenes that NuScenes("v1.0-synth", OUT) loads."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,11 +36,17 @@ def synth(
     from genie.data.synth.config import SynthConfig
     from genie.data.synth.generate import generate
 
-    config = SynthConfig(scenes=scenes, seconds=seconds, seed=seed, stream=stream)
+    config = SynthConfig(scenes, seconds, seed, stream, lidar, cameras, image_scale)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("scenes", total=scenes)
-        generate(out, config, jobs=jobs, progress=lambda name: bar.update(task, advance=1, description=name))
+        generate(
+            out,
+            config,
+            jobs=jobs,
+            resume=resume,
+            progress=lambda name: bar.update(task, advance=1, description=name),
+        )
     typer.echo(f"{scenes} scenes of {seconds:g} s in {out}")
 
 
@@ -58,6 +75,9 @@ def info(dataroot: Path = typer.Argument(..., help="A nuScenes data root, real o
         f"{len(found.scenes)} scenes", str(keyframes), str(labels), str(keyframes - labels), str(frames or "-")
     )
     console.print(f"{dataroot} ({found.version})", scenes, sep="\n")
+    minis = [s.mini_frames for s in found.scenes if s.mini_frames]
+    if minis:
+        console.print(f"stream-mini, boxes and road alone: scenes {len(minis)}, 10 Hz frames {sum(minis)}\n")
     windows = Table("protocol", "windows", box=box.SIMPLE_HEAD)
     for protocol, count in found.windows.items():
         windows.add_row(protocol, str(count))

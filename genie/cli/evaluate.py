@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -26,7 +27,8 @@ def evaluate(
         ),
     ],
     source: Annotated[
-        Literal["stream", "occ3d"], typer.Option(help="10 Hz stream files, or Occ3D labels at 2 Hz.")
+        Literal["stream", "stream-mini", "occ3d"],
+        typer.Option(help="10 Hz streams (stream-mini: boxes and road alone), or Occ3D labels at 2 Hz."),
     ] = "stream",
     protocol: Annotated[
         Optional[str],  # noqa: UP045
@@ -69,7 +71,8 @@ def evaluate(
         read = load_scenes(dataroot, source, names, style)
         # The bar goes to stderr: stdout is the table alone.
         bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
-        results.append(rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention))
+        result = rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention)
+        results.append(replace(result, source=source))
     title = f"{dataroot.name}, {protocol} ({results[0].windows} windows), ego {ego}, mIoU {convention}, %"
     console.print(score_table(results, title))
     if json_file is not None:
@@ -80,17 +83,17 @@ def evaluate(
 def _protocol(name: str | None, source: str) -> str:
     """The protocol by name, or the source's usual one; it must count frames of this source."""
     from calib.errors import InputError
-    from genie.data.windows import protocol_names
-    from genie.evaluation.rollout import source_of
+    from genie.data.stream import is_stream
+    from genie.data.windows import STREAMS, protocol_names
 
     if name is None:
-        return "stream" if source == "stream" else "occworld"
-    fitting = [known for known in protocol_names() if source_of(known) == source]
+        return "stream" if is_stream(source) else "occworld"
+    fitting = [known for known in protocol_names() if (known in STREAMS) == is_stream(source)]
     if name not in fitting:
         raise InputError(
             f"protocol {name!r} with --source {source}",
             expected=f"one of {', '.join(fitting)}",
-            fix="choose a protocol of this source, or the other --source",
+            fix="choose a protocol of this source, or another --source",
         )
     return name
 

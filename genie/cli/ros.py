@@ -21,7 +21,8 @@ def replay(
     dataroot: Annotated[Path, typer.Option(help="Folder of the nuScenes data.")],
     scene: Annotated[str, typer.Option(help="Scene name, e.g. scene-0061.")],
     source: Annotated[
-        Literal["stream", "occ3d"], typer.Option(help="10 Hz stream files, or Occ3D labels at 2 Hz.")
+        Literal["stream", "stream-mini", "occ3d"],
+        typer.Option(help="10 Hz streams (stream-mini: boxes and road alone), or Occ3D labels at 2 Hz."),
     ] = "stream",
     rate: Annotated[float, typer.Option(min=0.01, help="Seconds of the recording in a second.")] = 1.0,
     odometry_rate: Annotated[float, typer.Option(min=1.0, help="Ego poses per second of the recording.")] = 50.0,

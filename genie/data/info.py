@@ -18,12 +18,13 @@ from perception.types import NUM_CLASSES
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """Counts of one scene. stream_frames: 0 where it has no 10 Hz stream."""
+    """Counts of one scene. stream_frames, mini_frames: of stream/ and stream-mini/, 0 where it has no such stream."""
 
     name: str
     keyframes: int
     labels: int
     stream_frames: int
+    mini_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ def inspect(
     dataroot = Path(dataroot)
     version = find_version(dataroot, version)
     nusc = open_nuscenes(dataroot, version)
-    streams = set(list_stream_scenes(dataroot))
+    streams, minis = (set(list_stream_scenes(dataroot, source)) for source in ("stream", "stream-mini"))
     scenes = []
     histogram = np.zeros(NUM_CLASSES, np.int64)
-    for name in track(sorted({*scene_names(nusc), *streams})):
+    for name in track(sorted({*scene_names(nusc), *streams, *minis})):
         found, missing = [], []
         if name in scene_names(nusc):
             labels = inventory(nusc, name)
@@ -71,7 +72,8 @@ def inspect(
             frames = len(semantics)
             if not found:
                 histogram += count_classes(semantics[::10])
-        scenes.append(SceneInfo(name, len(found) + len(missing), len(found), frames))
+        mini_frames = len(load_stream(dataroot, name, source="stream-mini")) if name in minis else 0
+        scenes.append(SceneInfo(name, len(found) + len(missing), len(found), frames, mini_frames))
     return DataInfo(version, tuple(scenes), count_windows(scenes), histogram)
 
 

@@ -11,10 +11,10 @@ from calib.errors import InputError
 from genie.data.nuscenes import open_nuscenes
 from genie.data.occ3d import list_labelled_scenes, load_keyframes
 from genie.data.sequence import Sequence
-from genie.data.stream import Style, apply_style, list_stream_scenes, load_stream
+from genie.data.stream import STREAM_FOLDERS, Style, apply_style, is_stream, list_stream_scenes, load_stream
 from genie.data.tracks import SceneTracks, load_tracks
 
-SOURCES = ("stream", "occ3d")
+SOURCES = (*STREAM_FOLDERS, "occ3d")
 
 
 class Scene(NamedTuple):
@@ -25,23 +25,24 @@ class Scene(NamedTuple):
 
 
 def list_scenes(dataroot: Path | str, source: str) -> list[str]:
-    """Scenes with labels of this source: "stream" (10 Hz files) or "occ3d" (2 Hz keyframes).
+    """Scenes with labels of this source: "stream" or "stream-mini" (10 Hz files) or "occ3d" (2 Hz keyframes).
 
     Raises:
         InputError: unknown source, no such folder, or no scene in it.
     """
     dataroot = Path(dataroot)
     if source not in SOURCES:
-        raise InputError(f"source {source!r}", expected=" or ".join(SOURCES), fix="name one of these sources")
+        raise InputError(f"source {source!r}", expected=", ".join(SOURCES), fix="name one of these sources")
     if not dataroot.is_dir():
         raise InputError("no such folder", expected="a nuScenes data root", fix="check the path", path=dataroot)
-    names = list_stream_scenes(dataroot) if source == "stream" else list_labelled_scenes(dataroot)
+    names = list_stream_scenes(dataroot, source) if is_stream(source) else list_labelled_scenes(dataroot)
     if not names:
-        folder, layout = ("stream", "SCENE.npz") if source == "stream" else ("gts", "SCENE/TOKEN/labels.npz")
+        folder = STREAM_FOLDERS.get(source, "gts")
+        layout = "SCENE.npz" if is_stream(source) else "SCENE/TOKEN/labels.npz"
         raise InputError(
             f"no {source} labels",
             expected=f"{folder}/{layout} under the data root",
-            fix="check the path, choose the other --source, or make data with `geniedrive data synth`",
+            fix="check the path, choose another --source, or make data with `geniedrive data synth`",
             path=dataroot / folder,
         )
     return names
@@ -77,8 +78,8 @@ def load_scenes(
     has_tables = any(dataroot.glob("v1.0-*"))
     nusc = open_nuscenes(dataroot, version) if source == "occ3d" or has_tables else None
     for name in names:
-        if source == "stream":
-            sequence = load_stream(dataroot, name, style)
+        if is_stream(source):
+            sequence = load_stream(dataroot, name, style, source)
         else:
             sequence = load_keyframes(dataroot, name, nusc)
             sequence = replace(sequence, semantics=apply_style(sequence.semantics, style))

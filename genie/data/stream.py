@@ -1,4 +1,7 @@
-"""The 10 Hz stream: `stream/<scene>.npz` with occupancy, stamps and planar ego poses.
+"""The 10 Hz streams: `stream/<scene>.npz` with occupancy, stamps and planar ego poses.
+
+A synthetic data root has a second one, `stream-mini/`: the same scenes as solid annotated boxes and road alone, by the
+rule by which the streams of real scenes are derived from their annotations.
 
 semantics    uint8 [T, 200, 200, 16], Occ3D classes, each in the ego frame of its instant
 timestamp_us integers [T], strictly increasing
@@ -21,27 +24,34 @@ from perception.types import DRIVEABLE, FREE, GRID, NUM_CLASSES, check_semantics
 
 Style = Literal["as-is", "mini"]
 STYLES: tuple[str, ...] = get_args(Style)
+STREAM_FOLDERS = {"stream": "stream", "stream-mini": "stream-mini"}  # by source
 
 
-def list_stream_scenes(dataroot: Path | str) -> list[str]:
+def is_stream(source: str) -> bool:
+    """Whether a source has frames at 10 Hz."""
+    return source in STREAM_FOLDERS
+
+
+def list_stream_scenes(dataroot: Path | str, source: str = "stream") -> list[str]:
     """Names of the scenes that have a stream file, sorted; empty where there is none."""
-    return sorted(path.stem for path in (Path(dataroot) / "stream").glob("*.npz"))
+    return sorted(path.stem for path in (Path(dataroot) / STREAM_FOLDERS[source]).glob("*.npz"))
 
 
-def load_stream(dataroot: Path | str, scene: str, style: Style = "as-is") -> Sequence:
+def load_stream(dataroot: Path | str, scene: str, style: Style = "as-is", source: str = "stream") -> Sequence:
     """Reads one scene of the stream.
 
     Args:
         dataroot: folder that holds stream/.
         scene: e.g. "scene-0061".
-        style: "as-is", or "mini": solid boxes and road alone (see `apply_style`).
+        style: "as-is", or "mini": boxes and road alone (see `apply_style`).
+        source: which of the streams, a key of STREAM_FOLDERS.
 
     Raises:
         InputError: unknown scene, or a file that is truncated or not in the layout above.
     """
-    path = Path(dataroot) / "stream" / f"{scene}.npz"
+    path = Path(dataroot) / STREAM_FOLDERS[source] / f"{scene}.npz"
     if not path.is_file():
-        known = list_stream_scenes(dataroot)
+        known = list_stream_scenes(dataroot, source)
         raise InputError(
             f"no stream of scene {scene!r}",
             expected=f"one of {', '.join(known)}" if known else f"10 Hz stream files in {path.parent}",

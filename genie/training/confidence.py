@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genie.data.scenes import load_scenes
+from genie.data.stream import is_stream
 from genie.evaluation.rollout import WindowResult, evaluate
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
@@ -33,7 +34,7 @@ def measure_confidence(model: GenieDrive, dataroot: Path, source: str, held_out:
             shown[h] += np.bincount(origin, minlength=ORIGINS)
             right[h] += np.bincount(origin, (forecast == truth)[occupied], minlength=ORIGINS)
 
-    protocol = "stream" if source == "stream" else "i2world"
+    protocol = "stream" if is_stream(source) else "i2world"
     evaluate(ModelForecaster(model, "held out"), load_scenes(dataroot, source, held_out), protocol, on_window=count)
     overall = right.sum(1, keepdims=True) / np.maximum(shown.sum(1, keepdims=True), 1)
     share = np.where(shown > 0, right / np.maximum(shown, 1), overall)

@@ -7,13 +7,17 @@ import pytest
 from shapely import STRtree
 from shapely.geometry import Polygon
 
+from genie.data.synth.car_following import Drivers
 from genie.data.synth.categories import BY_NAME, CATEGORIES, Category
 from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import scene_world
+from genie.data.synth.lane_change import Approach, Queue, worth
+from genie.data.synth.polylines import unit
 from genie.data.synth.rasterise import background, put_box, rasterise
 from genie.data.synth.scenery import CELL, GROUND_Z
-from genie.data.synth.tables import annotated
-from genie.data.synth.world import REAR_AXLE, in_ego
+from genie.data.synth.town import build_town
+from genie.data.synth.traffic import Traffic
+from genie.data.synth.walkers import Crossing
+from genie.data.synth.world import REAR_AXLE, Elevation, body_tilt, build_world, in_ego
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
 CONFIG = SynthConfig(scenes=3, seconds=12.0, seed=11)
@@ -23,7 +27,7 @@ VEHICLES = [i for i, c in enumerate(CATEGORIES) if c.name.startswith("vehicle")]
 
 @pytest.fixture(scope="module")
 def worlds():
-    return [scene_world(CONFIG, i) for i in range(CONFIG.scenes)]
+    return [build_world(np.random.default_rng([CONFIG.seed, i]), CONFIG.frames) for i in range(CONFIG.scenes)]
 
 
 def ego_centres(world) -> np.ndarray:
@@ -53,7 +57,8 @@ def test_vehicles_do_not_overlap(worlds):
     for world in worlds:
         for t in TIMES:
             boxes = world.boxes(t)
-            boxes = annotated(boxes.select(np.isin(boxes.kind, VEHICLES)), world.ego(t))
+            boxes = boxes.select(np.isin(boxes.kind, VEHICLES))
+            boxes = boxes.select((np.abs(in_ego(boxes, world.ego(t))[:, :2]) < 50.0).all(1))
             shapes = [footprint(*b) for b in zip(boxes.centre, boxes.size, boxes.yaw, strict=True)]
             boxes_seen += len(shapes)
             if not shapes:
@@ -107,15 +112,16 @@ def test_boxes_are_drawn_where_they_are(worlds):
             i, j, k = np.clip(GRID.index_of(centre[b]), 0, np.array(GRID.shape) - 1)
             drawn += bool((semantics[i - 1 : i + 2, j - 1 : j + 2, k] < 11).any())
     assert near > 5 and drawn >= 0.98 * near
-    assert ((semantics == DRIVEABLE).any(axis=(0, 1)).nonzero()[0] == [GROUND_Z]).all()
-    plain = background(world.scenery, ego)
+    assert (rasterise(world, 4.0, "mini") == DRIVEABLE).any(axis=(0, 1)).nonzero()[0].tolist() == [GROUND_Z]
+    assert (semantics[98:103, 98:103, GROUND_Z] == DRIVEABLE).all()  # under the ego; elsewhere it follows the slopes
+    plain = background(world, 4.0)
     untouched = semantics >= 11
     # Boxes only ever add: what they do not cover is the background.
     np.testing.assert_array_equal(semantics[untouched], plain[untouched])
 
 
 def test_the_scene_has_all_kinds_of_background(worlds):
-    seen = set().union(*(np.unique(background(w.scenery, w.ego(0.0))) for w in worlds))
+    seen = set().union(*(np.unique(background(w, 0.0)) for w in worlds))
     wanted = {"driveable_surface", "sidewalk", "terrain", "manmade", "vegetation", "free"}
     assert {("free" if c == FREE else CLASS_NAMES[c]) for c in seen} >= wanted
 
@@ -153,3 +159,103 @@ def test_the_rasteriser_reproduces_the_labels_of_real_scenes(mini_root):
         either = (truth < DRIVEABLE) | (drawn < DRIVEABLE)
         assert either.sum() > 500
         assert (truth == drawn)[either].mean() > 0.99
+
+
+def test_the_ego_leans_as_a_car_does_on_its_road(worlds):
+    """A rigid pose, planar at its core; small tilts that change smoothly and follow slope and acceleration."""
+    for world in worlds:
+        poses = [world.ego(t) for t in np.arange(0.0, 12.0, 0.1)]
+        tilt = np.degrees([[p.pitch, p.roll] for p in poses])
+        assert 0.05 < np.abs(tilt).max() < 1.5
+        assert np.abs(np.diff(tilt, axis=0)).max() < 0.3
+        pose = poses[17]
+        matrix = pose.world_from_ego
+        np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(matrix[:3, 3], pose.xyz)
+        assert pose.xyz[2] == 0.0
+        assert world.datum(1.7) == pytest.approx(float(world.elevation.at(pose.xyz[:2])))
+
+
+def test_tilt_has_the_signs_of_a_car():
+    """Braking dives (nose down: positive pitch); a left turn leans to the right (positive roll); uphill is nose up."""
+    level = Elevation(np.zeros((1, 4)))
+    t = np.arange(0, 6, 0.1)
+    braking = np.stack([12 * t - t**2, 0 * t], axis=1)
+    assert (body_tilt(braking, 0 * t, level)[10:-10, 0] > 0.003).all()
+    yaw = 0.2 * t
+    left_turn = 40 * np.stack([np.sin(yaw), 1 - np.cos(yaw)], axis=1)  # 8 m/s
+    assert (body_tilt(left_turn, yaw, level)[10:-10, 1] > 0.003).all()
+    uphill = Elevation(np.array([[1e-3, 0.0, 0.0, 10.0]]))  # 1 % along x
+    steady = np.stack([8 * t, 0 * t], axis=1)
+    np.testing.assert_allclose(body_tilt(steady, 0 * t, uphill)[:, 0], -0.01, rtol=0.1)
+
+
+def test_paint_lies_on_the_road_and_stop_lines_before_the_lanes_end(worlds):
+    for world in worlds:
+        kinds = {m.kind for m in world.scenery.markings}
+        assert kinds >= {"centre", "lane", "edge", "stop", "crossing"}
+        on_road = []
+        for marking in world.scenery.markings:
+            x, y = (marking.line.mean(0) / CELL).astype(int)
+            on_road.append(world.scenery.drivable[x, y])
+            assert marking.polygon.shape == (2 * len(marking.line), 2)
+            area = Polygon(marking.polygon).area
+            length = np.linalg.norm(np.diff(marking.line, axis=0), axis=1).sum()
+            assert area == pytest.approx(length * marking.width, rel=0.1)
+        assert np.mean(on_road) > 0.97
+        lanes = world.town.lanes
+        ends = np.array([lanes.lines.line(int(i))[-1] for i in np.flatnonzero(~lanes.is_connector)])
+        stops = np.array([m.line.mean(0) for m in world.scenery.markings if m.kind == "stop"])
+        nearest = np.linalg.norm(stops[:, None] - ends[None], axis=-1).min(1)
+        assert (nearest < world.town.roads[0].lane_width * 1.6).all()
+
+
+def a_queue(vehicles: list[tuple[int, float, float]], wanted: float = 12.0) -> Queue:
+    """Cars of 4 m: (segment, arc length, speed) each."""
+    segment, s, speed = (np.array(column) for column in zip(*vehicles, strict=True))
+    n = len(s)
+    drivers = Drivers(np.full(n, 1.5), np.full(n, 2.0), np.full(n, 1.2), np.full(n, 2.0))
+    return Queue(segment, s, speed, np.full(n, 2.0), np.full(n, 2.0), np.full(n, wanted), drivers)
+
+
+def gain_of_change(vehicles, politeness=0.0, bonus=0.0, approach=None) -> float:
+    """Of vehicle 0, from segment 0 to the place beside it in segment 1."""
+    queue = a_queue(vehicles)
+    nobody = Approach(np.full(2, -1), np.full(2, np.inf))
+    one = np.zeros(1, np.int64)
+    values = worth(queue, approach or nobody, one, one + 1, queue.s[:1], np.array([politeness]), np.array([bonus]))
+    return float(values[0])
+
+
+def test_lane_changes_follow_mobil():
+    slow_ahead = (0, 70.0, 5.0)
+    assert gain_of_change([(0, 40.0, 10.0), slow_ahead]) > 0.5  # a free lane beside a queue
+    assert gain_of_change([(0, 40.0, 10.0)]) < 0  # no reason to change
+    assert gain_of_change([(0, 40.0, 10.0), slow_ahead, (1, 62.0, 3.0)]) < 0  # the other lane is worse
+    assert gain_of_change([(0, 40.0, 10.0), slow_ahead, (1, 39.0, 10.0)]) == -np.inf  # somebody is beside it
+    assert gain_of_change([(0, 40.0, 5.0), slow_ahead, (1, 22.0, 15.0)]) == -np.inf  # somebody comes too fast
+    behind = [(0, 40.0, 10.0), slow_ahead, (1, 14.0, 11.0)]
+    assert gain_of_change(behind) > gain_of_change(behind, politeness=0.5) > -np.inf
+    follower = [(0, 40.0, 5.0), (0, 26.0, 8.0)]  # a polite driver lets somebody past
+    assert gain_of_change(follower, politeness=1.0) > gain_of_change(follower)
+    assert gain_of_change([(0, 40.0, 10.0)], bonus=1.2) > 0  # the route wants it
+    coming = Approach(np.array([-1, 1]), np.array([np.inf, 2.0]))
+    over_the_junction = [(0, 8.0, 3.0), (5, 60.0, 15.0)]
+    assert gain_of_change(over_the_junction, bonus=1.2, approach=coming) == -np.inf
+
+
+def test_traffic_changes_lanes_in_steady_curves():
+    """Changes happen, the road is kept, and nobody jumps or swerves."""
+    rng = np.random.default_rng(4)
+    town = build_town(rng)
+    traffic = Traffic(town, rng, per_km=18.0)
+    nobody = Crossing(np.zeros((0, 2)), np.zeros((0, 2)))
+    before, _ = traffic.pose()
+    for _ in range(400):
+        traffic.step(nobody)
+        after, heading = traffic.pose()
+        sideways = ((after - before) * unit(heading + np.pi / 2)).sum(-1)
+        assert np.abs(sideways).max() < 0.45
+        assert np.linalg.norm(after - before, axis=1).max() < 2.5
+        before = after
+    assert 0.1 < len(traffic.lane_changes) / len(traffic.s) < 2.0

@@ -13,12 +13,18 @@ KEYFRAME_EVERY = 5  # stream frames: 2 Hz
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """scenes: how many. seconds: of each, rounded down to keyframes. seed: of everything. stream: labels at 10 Hz."""
+    """scenes: how many. seconds: of each, rounded down to keyframes. seed: of everything. stream: labels at 10 Hz.
+
+    lidar, cameras: whether their files are written. image_scale: of the images, relative to nuScenes' 1600 x 900.
+    """
 
     scenes: int
     seconds: float = 20.0
     seed: int = 0
     stream: bool = True
+    lidar: bool = False
+    cameras: bool = False
+    image_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.scenes <= 9999:
@@ -31,6 +37,12 @@ class SynthConfig:
             )
         if self.seed < 0:
             raise InputError(f"seed {self.seed}", expected="0 or more", fix="give --seed a non-negative integer")
+        if not 0.02 <= self.image_scale <= 2.0:
+            raise InputError(
+                f"image scale {self.image_scale}",
+                expected="0.02 to 2 (1: 1600 x 900, 0.44: 704 x 396)",
+                fix="give --image-scale in that range",
+            )
 
     @property
     def keyframes(self) -> int:

@@ -14,12 +14,12 @@ from genie.data.synth.scenery import Lot
 from genie.data.synth.town import Town
 
 PARKED = {
-    "vehicle.car": 0.85, "vehicle.truck": 0.08, "vehicle.bus.rigid": 0.025, "vehicle.trailer": 0.008,
-    "vehicle.construction": 0.022, "vehicle.motorcycle": 0.015,
+    "vehicle.car": 0.758, "vehicle.truck": 0.15, "vehicle.bus.rigid": 0.05, "vehicle.trailer": 0.005,
+    "vehicle.construction": 0.03, "vehicle.motorcycle": 0.007,
 }  # fmt: skip
 BARRIER, CONE = BY_NAME["movable_object.barrier"], BY_NAME["movable_object.trafficcone"]
 WORKER = BY_NAME["human.pedestrian.construction_worker"]
-MACHINES = tuple(BY_NAME[n] for n in ("vehicle.construction", "vehicle.truck", "vehicle.trailer"))
+MACHINES = {"vehicle.construction": 0.6, "vehicle.truck": 0.35, "vehicle.trailer": 0.05}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def furnish(town: Town, lots: list[Lot], rng: np.random.Generator) -> list[Stand
     """Everything that stands in the town. Items of one strip never overlap: they are packed along it."""
     out: list[Standing] = []
     parked_share = rng.beta(1.0, 1.7)
-    site_share = rng.choice([0.1, 0.5, 1.0], p=[0.3, 0.35, 0.35])
+    site_share = rng.choice([0.1, 0.5, 1.0], p=[0.25, 0.35, 0.4])
     for road in town.roads:
         if road.median > 1.1 and rng.random() < site_share:
             out += _median_row(road, rng)
@@ -95,13 +95,10 @@ def _park_lot(lot: Lot, rng: np.random.Generator) -> list[Standing]:
     """Rows of perpendicular bays with aisles between them; the driveway stays free."""
     out: list[Standing] = []
     fill = rng.uniform(0.05, 0.8)
-    depth = lot.outer - lot.inner
-    rows = [2.7, depth - 2.7] + ([depth / 2 - 2.7, depth / 2 + 2.7] if depth > 30 else [])
     car = BY_NAME["vehicle.car"]
-    for n, row in enumerate(rows):
-        for s in np.arange(lot.s0 + 1.5, lot.s1 - 1.5, 2.75):
-            on_driveway = n == 0 and abs(s - (lot.s0 + lot.s1) / 2) < 4.5
-            if rng.random() < fill and not on_driveway:
+    for n, row in enumerate(lot.rows):
+        for s in lot.bays:
+            if rng.random() < fill and not lot.in_driveway(n, s):
                 point, heading = lot.road.frame(s, lot.road.sign(lot.side) * (lot.inner + row + rng.normal(0, 0.15)))
                 turn = np.pi / 2 * (1 if rng.random() < 0.5 else -1)
                 yaw = float(heading + turn + rng.normal(0, 0.03))
@@ -149,7 +146,7 @@ def _site_fence(road: Road, side: str, site: Stretch, rng: np.random.Generator) 
     """Barriers and cones: towards the traffic where the site is on the parking strip, else behind the sidewalk."""
     out: list[Standing] = []
     outer = road.kerb(side) + (0.35 - road.strip[side] if road.strip[side] > 0 else road.sidewalk + 0.5)
-    with_barriers = rng.random() < 0.55
+    with_barriers = rng.random() < 0.6
     s = site.start
     while s < site.end:
         kind = BARRIER if with_barriers and rng.random() < 0.9 else CONE
@@ -165,15 +162,16 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
     s = site.start + 2
     while s < site.end - 8:
         choice = rng.random()
-        if choice < 0.25:
-            kind = int(rng.choice(MACHINES))
+        if choice < 0.33:
+            kind = BY_NAME[str(rng.choice(list(MACHINES), p=list(MACHINES.values())))]
             size = CATEGORIES[kind].draw_size(rng)
-            size[0] = min(size[0], road.strip[side] - 1.1)
+            size[0] = min(size[0], road.strip[side] - 0.55)  # between the fence and the poles on the kerb
             if s + size[1] < site.end:
-                point, heading = road.frame(s + size[1] / 2, road.sign(side) * lateral)
+                beside = road.kerb(side) - road.strip[side] + 0.7 + size[0] / 2
+                point, heading = road.frame(s + size[1] / 2, road.sign(side) * beside)
                 out.append(Standing(kind, size, point, float(heading + rng.normal(0, 0.02))))
                 s += size[1]
-        elif choice < 0.55:
+        elif choice < 0.6:
             point, _ = road.frame(s, road.sign(side) * (lateral + rng.uniform(-0.3, 0.5)))
             out.append(Standing(WORKER, CATEGORIES[WORKER].draw_size(rng), point, float(rng.uniform(-np.pi, np.pi))))
         s += 2.0
@@ -183,11 +181,11 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
 def _cycles(road: Road, side: str, rng: np.random.Generator) -> list[Standing]:
     """Bicycles or motorcycles parked in a row behind the sidewalk."""
     room = road.length - road.trim_a - road.trim_b - 20
-    if rng.random() > 0.13 or road.sidewalk < 2.4 or room < 8:
+    if rng.random() > 0.18 or road.sidewalk < 2.4 or room < 8:
         return []
     out: list[Standing] = []
     s = road.trim_a + 8 + float(rng.uniform(0, room))
-    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.65 else "vehicle.motorcycle"]
+    kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.78 else "vehicle.motorcycle"]
     for _ in range(int(rng.integers(1, 7))):
         size = CATEGORIES[kind].draw_size(rng)
         point, heading = road.frame(s, road.sign(side) * (road.kerb(side) + road.sidewalk + 0.6))

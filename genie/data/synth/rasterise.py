@@ -1,48 +1,88 @@
-"""Labels from the world: solid boxes over the background, in the ego frame, Occ3D layout.
+"""Labels from the world: solid boxes over the background, in the planar ego frame, Occ3D layout.
 
-A voxel belongs to a box if its centre is inside (each side at least one voxel); flat ground lies at z index 2, only
-where no box voxel is. The derived labels of real nuScenes scenes follow the same rule.
+A voxel belongs to a box if its centre is inside (each side at least one voxel); where no box voxel is, there is the
+ground. Two styles:
+
+occ3d  all that stands, and the ground of every kind; both follow the elevation, by whole voxels.
+mini   boxes and the drivable surface alone, that at z index 2 whatever the slope: the rule by which streams are derived
+       from real annotations and map masks.
+
+The frame has the ego's heading but not the tilt of its body: within 40 m that is one voxel at most.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.transforms import Array
 from genie.data.synth.categories import CATEGORIES
-from genie.data.synth.scenery import CELL, GROUND_Z, Scenery
+from genie.data.synth.scenery import CELL, GROUND_Z, ROAD, Scenery
 from genie.data.synth.world import Boxes, EgoPose, World, in_ego
 from perception.types import FREE, GRID
 
-Array = NDArray[np.float64]
+LabelStyle = Literal["occ3d", "mini"]
 _CLASS_OF_KIND = np.array([c.occupancy_class for c in CATEGORIES], dtype=np.uint8)
 _NX, _NY, _NZ = GRID.shape
 _X, _Y, _Z = (o + (np.arange(n) + 0.5) * GRID.voxel_size for o, n in zip(GRID.origin, GRID.shape, strict=True))
 
 
-def rasterise(world: World, t: float) -> NDArray[np.uint8]:
+def rasterise(world: World, t: float, style: LabelStyle = "occ3d") -> NDArray[np.uint8]:
     """Semantics [200, 200, 16] at `t` seconds after the start of the scene."""
-    ego, boxes = world.ego(t), world.boxes(t)
-    semantics = background(world.scenery, ego)
-    put_boxes(semantics, boxes, ego)
+    semantics = road_alone(world, t) if style == "mini" else background(world, t)
+    put_boxes(semantics, world.boxes(t), world.ego(t))
     return semantics
 
 
-def background(scenery: Scenery, ego: EgoPose) -> NDArray[np.uint8]:
-    """Ground and what stands on it, [200, 200, 16]; free outside the rasters."""
+def cells(ego: EgoPose) -> Array:
+    """Where the centres of the voxel columns are in the world, [200, 200, 2] (m)."""
     cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
     x = ego.xyz[0] + cos * _X[:, None] - sin * _Y[None]
     y = ego.xyz[1] + sin * _X[:, None] + cos * _Y[None]
-    nx, ny = scenery.ground.shape
-    i, j = np.floor(x / CELL).astype(np.int32), np.floor(y / CELL).astype(np.int32)
-    inside = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
-    flat = np.where(inside, i * ny + j, 0)
+    return np.stack([x, y], axis=-1)
+
+
+def road_alone(world: World, t: float) -> NDArray[np.uint8]:
+    """The drivable surface, level, [200, 200, 16]."""
+    inside, flat = _look_up(world.scenery, cells(world.ego(t)))
+    semantics = np.full(GRID.shape, FREE, np.uint8)
+    semantics[:, :, GROUND_Z][inside & (world.scenery.ground.ravel()[flat] == ROAD)] = ROAD
+    return semantics
+
+
+def background(world: World, t: float) -> NDArray[np.uint8]:
+    """Ground and what stands on it, raised as the elevation says; [200, 200, 16], free outside the rasters."""
+    scenery, points = world.scenery, cells(world.ego(t))
+    lift = np.round((world.elevation.at(points) - world.datum(t)) / GRID.voxel_size).astype(np.int32)
+    inside, flat = _look_up(scenery, points)
     column = np.where(inside, scenery.column.ravel()[flat], 0)
     ground = np.where(inside, scenery.ground.ravel()[flat], FREE)
-    semantics = scenery.palette[column]
-    layer = semantics[:, :, GROUND_Z]
-    layer[layer == FREE] = ground[layer == FREE]
+    semantics = np.empty(GRID.shape, np.uint8)
+    for voxels in np.unique(lift):
+        at = lift == voxels
+        semantics[at] = _raised(scenery.palette, voxels)[column[at]]
+    i, j = np.nonzero((lift >= -GROUND_Z) & (lift < _NZ - GROUND_Z))
+    k = GROUND_Z + lift[i, j]
+    semantics[i, j, k] = np.where(semantics[i, j, k] == FREE, ground[i, j], semantics[i, j, k])
     return semantics
+
+
+def _look_up(scenery: Scenery, points: Array) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Whether each point lies on the rasters, and its index in them flattened (0 where it does not)."""
+    nx, ny = scenery.ground.shape
+    i, j = (np.floor(points[..., axis] / CELL).astype(np.int32) for axis in (0, 1))
+    inside = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
+    return inside, np.where(inside, i * ny + j, 0)
+
+
+def _raised(palette: NDArray[np.uint8], voxels: int) -> NDArray[np.uint8]:
+    out = np.full_like(palette, FREE)
+    low, high = max(voxels, 0), min(_NZ + voxels, _NZ)
+    if low < high:
+        out[:, low:high] = palette[:, low - voxels : high - voxels]
+    return out
 
 
 def put_boxes(semantics: NDArray[np.uint8], boxes: Boxes, ego: EgoPose) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from genie.data.synth.markings import Marking, bay_lines, town_markings
 from genie.data.synth.polylines import bezier, unit
 from genie.data.synth.roads import Road
 from genie.data.synth.town import Town
@@ -19,6 +20,7 @@ from perception.types import CLASS_NAMES, FREE, GRID
 
 Raster = NDArray[np.uint8]
 CELL = 0.2  # m
+BAY = 2.75  # m wide
 GROUND_Z = 2  # z index of the flat surfaces, as in the derived labels of real scenes
 ROAD, FLAT, SIDEWALK, TERRAIN, MANMADE, VEGETATION = (
     CLASS_NAMES.index(n) for n in ("driveable_surface", "other_flat", "sidewalk", "terrain", "manmade", "vegetation")
@@ -27,11 +29,15 @@ ROAD, FLAT, SIDEWALK, TERRAIN, MANMADE, VEGETATION = (
 
 @dataclass(frozen=True)
 class Scenery:
-    """ground: uint8 [nx, ny], a class or FREE. column: uint8 [nx, ny], row of `palette` uint8 [n, 16] (0: empty)."""
+    """ground: uint8 [nx, ny], a class or FREE. column: uint8 [nx, ny], row of `palette` uint8 [n, 16] (0: empty).
+
+    markings: the paint on the road.
+    """
 
     ground: NDArray[np.uint8]
     column: NDArray[np.uint8]
     palette: NDArray[np.uint8]
+    markings: tuple[Marking, ...] = ()
 
     @property
     def drivable(self) -> NDArray[np.bool_]:
@@ -48,6 +54,20 @@ class Lot:
     s1: float
     inner: float
     outer: float
+
+    @property
+    def rows(self) -> tuple[float, ...]:
+        """Of parking bays: m from `inner` to the middle of each row."""
+        depth = self.outer - self.inner
+        return (2.7, depth - 2.7, *((depth / 2 - 2.7, depth / 2 + 2.7) if depth > 30 else ()))
+
+    @property
+    def bays(self) -> NDArray[np.float64]:
+        """Arc lengths of the middles of the bays of a row."""
+        return np.arange(self.s0 + 1.5, self.s1 - 1.5, BAY)
+
+    def in_driveway(self, row: int, s: float) -> bool:
+        return row == 0 and abs(s - (self.s0 + self.s1) / 2) < 4.5
 
 
 class Painter:
@@ -83,14 +103,14 @@ class Painter:
         stop = min(GRID.shape[2], max(start + 1, GROUND_Z + round(high / GRID.voxel_size)))
         return self._profiles.setdefault((kind, start, stop), len(self._profiles) + 1)
 
-    def finish(self) -> Scenery:
+    def finish(self, markings: list[Marking]) -> Scenery:
         palette = np.full((len(self._profiles) + 1, GRID.shape[2]), FREE, np.uint8)
         for (kind, start, stop), row in self._profiles.items():
             palette[row, start:stop] = kind
         # Crowns may hang over the road; nothing else may stand on it.
         low = palette[:, GROUND_Z] != FREE
         self.column[(self.ground == ROAD) & low[self.column]] = 0
-        return Scenery(self.ground, self.column, palette)
+        return Scenery(self.ground, self.column, palette, tuple(markings))
 
 
 def paint(town: Town, rng: np.random.Generator) -> tuple[Scenery, list[Lot]]:
@@ -100,7 +120,16 @@ def paint(town: Town, rng: np.random.Generator) -> tuple[Scenery, list[Lot]]:
     lots = _paint_lots(painter, town, rng)
     _paint_buildings(painter, town, rng)
     _paint_verges(painter, town, rng)
-    return painter.finish(), lots
+    return painter.finish(town_markings(town) + [m for lot in lots for m in _bay_lines(lot)]), lots
+
+
+def _bay_lines(lot: Lot) -> list[Marking]:
+    sign, ends = lot.road.sign(lot.side), np.append(lot.bays - BAY / 2, lot.bays[-1] + BAY / 2)
+    out: list[Marking] = []
+    for n, row in enumerate(lot.rows):
+        at = np.array([s for s in ends if not lot.in_driveway(n, s)])
+        out += bay_lines(lot.road, sign * (lot.inner + row + np.array([-2.4, 2.4])), at)
+    return out
 
 
 def _paint_roads(painter: Painter, town: Town) -> None:

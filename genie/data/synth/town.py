@@ -99,12 +99,12 @@ class _Style:
 
 
 def _style(rng: np.random.Generator) -> _Style:
-    kind = str(rng.choice(["lane", "street", "avenue", "arterial"], p=[0.08, 0.27, 0.35, 0.3]))
+    kind = str(rng.choice(["lane", "street", "avenue", "arterial"], p=[0.06, 0.22, 0.36, 0.36]))
     options, low, high, parks = {
         "lane": (((1, 1),), 6.0, 10.0, 0.5),
-        "street": (((1, 1), (2, 1), (1, 2)), 9.0, 13.5, 0.6),
-        "avenue": (((2, 2),), 10.5, 16.0, 0.4),
-        "arterial": (((2, 2), (3, 3), (3, 2)), 13.0, 17.0, 0.12),
+        "street": (((1, 1), (2, 1), (1, 2)), 10.0, 14.0, 0.6),
+        "avenue": (((2, 2),), 12.0, 16.5, 0.4),
+        "arterial": (((2, 2), (3, 3), (3, 2)), 14.0, 17.0, 0.12),
     }[kind]
     median = float(rng.uniform(1.2, 5.0)) if kind in ("avenue", "arterial") and rng.random() < 0.55 else 0.0
     lanes = options[int(rng.integers(len(options)))]

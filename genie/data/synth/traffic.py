@@ -1,25 +1,38 @@
-"""Vehicles on the lane graph: intelligent-driver car following, signals, reservations at junctions, lane changes.
+"""Vehicles on the lane graph: IDM car following, signals, reservations at junctions, MOBIL lane changes.
 
-Treiber, Hennecke, Helbing, "Congested traffic states" (2000) for the car following. All vehicles step together at
-10 Hz; only the few at a stop line or about to change lane are looked at one by one.
+All vehicles step together at 10 Hz; only the few at a stop line or about to change lane are looked at one by one.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from genie.data.synth.car_following import Drivers, follow, free_road
 from genie.data.synth.categories import BY_NAME, CATEGORIES
 from genie.data.synth.config import DT
 from genie.data.synth.junctions import JunctionRules
+from genie.data.synth.lane_change import ROUTE_GAIN, Approach, Queue, worth
 from genie.data.synth.polylines import Array, unit
 from genie.data.synth.town import Town
 from genie.data.synth.walkers import Crossing
 
 MIXTURE = {
-    "vehicle.car": 0.75, "vehicle.truck": 0.095, "vehicle.bus.rigid": 0.055, "vehicle.bus.bendy": 0.015,
-    "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.025, "vehicle.construction": 0.01,
+    "vehicle.car": 0.809, "vehicle.truck": 0.062, "vehicle.bus.rigid": 0.041, "vehicle.bus.bendy": 0.012,
+    "vehicle.motorcycle": 0.06, "vehicle.bicycle": 0.015, "vehicle.construction": 0.001,
 }  # fmt: skip
+ROUTE_EVERY, URGE = 40.0, 5.0  # s: how often a route wants another lane, and how long the driver looks for a gap
+SWERVE = 1.5  # m/s2, the most that a driver accelerates to the side
+SEEN_CHANGING = 0.4  # m to the side: then a lane change shows
+
+
+class LaneChange(NamedTuple):
+    """When (steps since the start of the traffic) and in which vehicle a lane change began to show."""
+
+    step: int
+    vehicle: int
 
 
 class Traffic:
@@ -38,6 +51,10 @@ class Traffic:
         self.lateral, self.lateral_speed = rng.normal(0, 0.2, n), np.zeros(n)
         self.keep = self.lateral.copy()
         self.next_change = rng.uniform(0, 6, n)
+        self.politeness = rng.uniform(0.0, 0.5, n)
+        self.urge_until, self.urge_side = np.full(n, -1.0), np.zeros(n, np.int64)
+        self.leaving = np.full(n, np.nan)  # lateral offset at which a lane change began that does not show yet
+        self.lane_changes: list[LaneChange] = []
         self.passing: dict[int, list[tuple[int, int]]] = {j: [] for j in range(len(town.nodes))}
 
     def _spawn(self, per_km: float) -> None:
@@ -49,7 +66,7 @@ class Traffic:
                 kind = BY_NAME[str(rng.choice(names, p=list(MIXTURE.values())))]
                 size = CATEGORIES[kind].draw_size(rng)
                 tail = 0.0
-                if CATEGORIES[kind].name == "vehicle.truck" and rng.random() < 0.3:
+                if CATEGORIES[kind].name == "vehicle.truck" and rng.random() < 0.25:
                     tail = float(CATEGORIES[BY_NAME["vehicle.trailer"]].draw_size(rng)[1])
                 at += size[1] / 2 + tail
                 segment.append(int(lane))
@@ -69,7 +86,7 @@ class Traffic:
         self.rear = self.front + np.where(self.tail > 0, self.tail + 1.2, 0.0)
         cycle = self.kind == BY_NAME["vehicle.bicycle"]
         heavy = np.isin(self.kind, [BY_NAME[k] for k in ("vehicle.bus.rigid", "vehicle.bus.bendy", "vehicle.truck")])
-        self.eager = np.exp(rng.normal(0, 0.16, n)) * np.where(heavy, 0.88, 1.0)
+        self.eager = np.exp(rng.normal(0.05, 0.16, n)) * np.where(heavy, 0.88, 1.0)
         self.top = np.where(cycle, rng.uniform(3.5, 7.5, n), 17.0)
         self.top[self.kind == BY_NAME["vehicle.construction"]] = 7.5
         self.accelerate = rng.uniform(1.2, 2.8, n) * np.where(heavy, 0.6, 1.0)
@@ -102,14 +119,13 @@ class Traffic:
         wanted = np.minimum(self.lanes.limit[self.segment] * self.eager, self.top)
         ahead = np.minimum(self.lanes.limit[self.next1] * self.eager, self.top)
         wanted = np.minimum(wanted, np.sqrt(ahead**2 + 2 * 1.4 * np.maximum(to_end, 0)))
-        free = self.accelerate * (1 - np.minimum(self.speed / np.maximum(wanted, 0.5), 1.8) ** 4)
-        acceleration = np.maximum(free, -2.5)
-        for distance, other in ((gap, lead_speed), (stop, np.zeros_like(stop))):
-            space = self.standstill if distance is gap else 0.6
-            closing = self.speed * (self.speed - other) / (2 * np.sqrt(self.accelerate * self.brake))
-            need = space + np.maximum(0.0, self.speed * (self.headway if distance is gap else 0.3) + closing)
-            follow = np.minimum(free, self.accelerate) - self.accelerate * (need / np.maximum(distance, 0.15)) ** 2
-            acceleration = np.minimum(acceleration, np.where(np.isfinite(distance), follow, np.inf))
+        drivers = Drivers(self.accelerate, self.brake, self.headway, self.standstill)
+        free = free_road(drivers, self.speed, wanted)
+        at_line = drivers._replace(headway=np.full(len(gap), 0.3), standstill=np.full(len(gap), 0.6))
+        acceleration = np.minimum(
+            follow(drivers, self.speed, free, gap, lead_speed),
+            follow(at_line, self.speed, free, stop, np.zeros_like(stop)),
+        )
         before = self.speed
         self.speed = np.maximum(0.0, before + acceleration.clip(-7.5, None) * DT)
         # Never through the one in front, whatever the integration step does.
@@ -117,7 +133,7 @@ class Traffic:
         self.s = self.s + 0.5 * (before + self.speed) * DT
         self._drift()
         self._advance()
-        self._change_lanes(gap, lead_speed, wanted)
+        self._change_lanes(wanted)
         self.time += DT
 
     def _leaders(self) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -208,7 +224,7 @@ class Traffic:
     def _hold(self, to_end: Array) -> Array:
         """Some stop on the road for no reason that the others can see: deliveries, passengers, phones."""
         start = (
-            (self.rng.random(len(self.s)) < DT / 250)
+            (self.rng.random(len(self.s)) < DT / 350)
             & ~self.lanes.is_connector[self.segment] & (to_end > 35) & (self.hold_until < self.time)
         )  # fmt: skip
         self.hold_gap = np.where(start, self.speed**2 / 2.6 + 2, self.hold_gap - self.speed * DT)
@@ -220,9 +236,12 @@ class Traffic:
         rolling = np.minimum(1.0, self.speed / 4)
         self.keep += -0.05 * self.keep * DT + 0.12 * np.sqrt(DT) * self.rng.standard_normal(len(self.s))
         self.keep = self.keep.clip(-0.5, 0.5)
-        pull = 1.44 * (self.keep - self.lateral) - 2.4 * self.lateral_speed
+        pull = (1.44 * (self.keep - self.lateral) - 2.4 * self.lateral_speed).clip(-SWERVE, SWERVE)
         self.lateral_speed = (self.lateral_speed + pull * DT) * rolling
         self.lateral = self.lateral + self.lateral_speed * DT
+        for v in np.flatnonzero(np.abs(self.lateral - self.leaving) > SEEN_CHANGING):
+            self.lane_changes.append(LaneChange(round(self.time / DT) + 1, int(v)))
+            self.leaving[v] = np.nan
 
     def _advance(self) -> None:
         for v in np.flatnonzero(self.s >= self.lines.lengths[self.segment]):
@@ -232,30 +251,59 @@ class Traffic:
             if not self.lanes.is_connector[self.segment[v]]:
                 self.granted[v] = False
 
-    def _change_lanes(self, gap: Array, lead_speed: Array, wanted: Array) -> None:
-        length = self.lines.lengths[self.segment]
-        near_slow = (gap < 32) & (lead_speed < wanted - 1.2)
+    def _change_lanes(self, wanted: Array) -> None:
+        """MOBIL for all who could change now; the most rewarding change first, one into each gap."""
+        lines, lanes = self.lines, self.lanes
+        length = lines.lengths[self.segment]
+        # Now and then a route wants another lane, whatever the traffic in it is like.
+        urged = self.rng.random(len(self.s)) < DT / ROUTE_EVERY
+        self.urge_until = np.where(urged, self.time + URGE, self.urge_until)
+        self.urge_side = np.where(urged, self.rng.integers(0, 2, len(self.s)), self.urge_side)
         ready = (self.next_change < self.time) & (self.s > 8) & (length - self.s > 32) & (self.speed > 2.5)
-        has = (self.lanes.neighbours[self.segment] >= 0).any(1)
-        whim = self.rng.random(len(self.s)) < DT / 25
-        for v in np.flatnonzero(ready & has & (near_slow | whim) & (self.tail == 0) & ~self.granted):
-            here = int(self.segment[v])
-            options = [int(x) for x in self.lanes.neighbours[here] if x >= 0]
-            target = options[int(self.rng.integers(len(options)))]
-            self.next_change[v] = self.time + 0.5
-            at = self.s[v] * self.lines.lengths[target] / length[v]
-            there = np.flatnonzero(self.segment == target)
-            apart = np.abs(self.s[there] - at) - (self.front[v] + self.rear[there])
-            closing = np.where(self.s[there] < at, self.speed[there] - self.speed[v], self.speed[v] - self.speed[there])
-            if (apart < 3 + 2.2 * np.maximum(closing, 0)).any():
+        ready &= (self.tail == 0) & ~self.granted & ~lanes.is_connector[self.segment]
+        who, side = np.nonzero(ready[:, None] & (lanes.neighbours[self.segment] >= 0))
+        if not len(who):
+            return
+        target = lanes.neighbours[self.segment[who], side]
+        at, lateral = self._beside(who, target)
+        drivers = Drivers(self.accelerate, self.brake, self.headway, self.standstill)
+        queue = Queue(self.segment, self.s, self.speed, self.front, self.rear, wanted, drivers)
+        urge = (self.urge_until[who] > self.time) & (self.urge_side[who] == side)
+        gain = worth(queue, self._approach(), who, target, at, self.politeness[who], ROUTE_GAIN * urge)
+        taken: list[tuple[int, float]] = []
+        changed: set[int] = set()
+        for k in np.argsort(-gain, kind="stable"):
+            if gain[k] <= 0:
+                break
+            v, lane = int(who[k]), int(target[k])
+            if v in changed or any(lane == other and abs(at[k] - place) < 25 for other, place in taken):
                 continue
-            old, _ = self.lines.at(self.segment[v : v + 1], self.s[v : v + 1])
-            for _ in range(2):  # the place beside the old one: no jump along the road
-                new, heading = self.lines.at(np.array([target]), np.array([at]))
-                at += float(((old - new)[0] * unit(heading[0])).sum())
-            new, heading = self.lines.at(np.array([target]), np.array([at]))
-            self.lateral[v] += float(((old - new)[0] * unit(heading[0] + np.pi / 2)).sum())
-            self.segment[v], self.s[v] = target, at
-            self.next1[v] = self._choose(target)
+            changed.add(v)
+            taken.append((lane, float(at[k])))
+            self.lateral[v] += lateral[k]
+            self.leaving[v] = self.lateral[v]
+            self.segment[v], self.s[v] = lane, at[k]
+            self.next1[v] = self._choose(lane)
             self.next2[v] = self._choose(int(self.next1[v]))
-            self.next_change[v] = self.time + 6
+            self.next_change[v], self.urge_until[v] = self.time + 6, -1.0
+
+    def _beside(self, who: NDArray[np.int64], target: NDArray[np.int64]) -> tuple[Array, Array]:
+        """The place in another lane beside each vehicle: arc length there, and the vehicle's offset from it (m)."""
+        lines = self.lines
+        old, _ = lines.at(self.segment[who], self.s[who])
+        at = self.s[who] * lines.lengths[target] / lines.lengths[self.segment[who]]
+        for _ in range(2):  # beside, not before or behind: no jump along the road
+            new, heading = lines.at(target, at)
+            at = at + ((old - new) * unit(heading)).sum(-1)
+        new, heading = lines.at(target, at)
+        return at, ((old - new) * unit(heading + np.pi / 2)).sum(-1)
+
+    def _approach(self) -> Approach:
+        """Who comes next over a junction into each lane."""
+        coming = np.flatnonzero(self.lanes.is_connector[self.segment])
+        distance = self.lines.lengths[self.segment[coming]] - self.s[coming]
+        vehicle, nearest = np.full(len(self.lines.lengths), -1), np.full(len(self.lines.lengths), np.inf)
+        for k in np.argsort(-distance, kind="stable"):  # the nearest is written last
+            lane = self.next1[coming[k]]
+            vehicle[lane], nearest[lane] = coming[k], distance[k]
+        return Approach(vehicle, nearest)

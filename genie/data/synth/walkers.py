@@ -13,7 +13,7 @@ from genie.data.synth.polylines import Array, unit
 from genie.data.synth.town import Town
 
 ARM = 0.85  # m that people keep between their centres
-MIXTURE = {"human.pedestrian.adult": 0.93, "human.pedestrian.child": 0.035, "vehicle.bicycle": 0.035}
+MIXTURE = {"human.pedestrian.adult": 0.95, "human.pedestrian.child": 0.036, "vehicle.bicycle": 0.014}
 
 
 class Vehicles(NamedTuple):
@@ -75,12 +75,13 @@ class Walkers:
         lateral = self.side * (self.paths.width[self.link] - 0.7)
         return point + (lateral * self.direction)[:, None] * unit(heading + np.pi / 2)
 
-    def _crosses(self) -> NDArray[np.bool_]:
+    def crosses(self) -> NDArray[np.bool_]:
+        """Who is on the way over a road, [n]."""
         return self.paths.crossing[self.link] & ~self.blocked
 
     def crossing(self) -> Crossing:
         """Those who are on the road now."""
-        who = self._crosses()
+        who = self.crosses()
         return Crossing(self.point[who], self.speed[who, None] * unit(self.heading[who]))
 
     def step(self, vehicles: Vehicles) -> None:
@@ -135,7 +136,7 @@ class Walkers:
     def _faces(self, vehicles: Vehicles) -> NDArray[np.bool_]:
         """Who would walk against a vehicle within the next step or two, [n]."""
         out = np.zeros(len(self.s), bool)
-        who = np.flatnonzero(self._crosses())
+        who = np.flatnonzero(self.crosses())
         ahead = self.point[who] + 0.7 * unit(self.heading[who])
         relative = ahead[:, None] - vehicles.point[None]
         along = (relative * unit(vehicles.heading)).sum(-1)

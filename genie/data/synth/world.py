@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME
-from genie.data.synth.config import STREAM_HZ
+from genie.data.synth.config import DT, STREAM_HZ
 from genie.data.synth.furniture import Standing, furnish
 from genie.data.synth.polylines import Array, unit
 from genie.data.synth.scenery import Scenery, paint
@@ -18,6 +18,8 @@ from genie.data.synth.walkers import Vehicles, Walkers
 
 WARM_UP = 250  # steps before the scene begins: queues have formed, and trailers have a path to follow
 REAR_AXLE = 1.1  # m from the centre of the ego vehicle back to its frame
+PITCH_PER_MPS2, ROLL_PER_MPS2 = 0.0045, 0.006  # rad of a car's body under acceleration along and across
+MAX_TILT = 0.02  # rad
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,29 @@ class Boxes:
 
 @dataclass(frozen=True)
 class EgoPose:
-    """The ego frame (rear axle, on the ground) in the world: xyz [3] (m), yaw (rad)."""
+    """The ego frame (rear axle, on the ground) in the world.
+
+    xyz: [3] (m); z is 0, as nuScenes records it. yaw, pitch, roll: rad about z, y (to the left, so a positive pitch
+    points the nose down) and x.
+    """
 
     xyz: Array
     yaw: float
+    pitch: float = 0.0
+    roll: float = 0.0
+
+    @property
+    def world_from_ego(self) -> Array:
+        """translate(xyz) Rz(yaw) Ry(pitch) Rx(roll), [4, 4]."""
+        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (self.yaw, self.pitch, self.roll))
+        out = np.eye(4)
+        out[:3, :3] = [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+        out[:3, 3] = self.xyz
+        return out
 
 
 def in_ego(boxes: Boxes, ego: EgoPose) -> Array:
@@ -78,15 +99,46 @@ class Elevation:
         phase = points @ self.waves[:, :2].T + self.waves[:, 2]
         return (np.sin(phase) * self.waves[:, 3]).sum(-1)
 
+    def slope(self, points: Array) -> Array:
+        """Rise per metre along x and y at points [..., 2], [..., 2]."""
+        phase = points @ self.waves[:, :2].T + self.waves[:, 2]
+        return (np.cos(phase) * self.waves[:, 3]) @ self.waves[:, :2]
+
+
+def body_tilt(point: Array, yaw: Array, elevation: Elevation) -> Array:
+    """Pitch and roll (rad, [T, 2]) of a car at `point` [T, 2] with `yaw` [T], every DT: it lies on the road, dives as
+    it brakes, and leans out of bends. Bounded, and as smooth as springs make it."""
+    ahead = unit(yaw)
+    velocity = _smooth(np.gradient(point, DT, axis=0), 5)
+    push = np.gradient(velocity, DT, axis=0)
+    left = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
+    along, across = (push * ahead).sum(1), (push * left).sum(1)
+    slope = elevation.slope(point)
+    pitch = -PITCH_PER_MPS2 * along - (slope * ahead).sum(1)
+    roll = ROLL_PER_MPS2 * across + (slope * left).sum(1)
+    return MAX_TILT * np.tanh(_smooth(np.stack([pitch, roll], axis=1), 5) / MAX_TILT)
+
+
+def _smooth(series: Array, steps: int) -> Array:
+    """[T, 2] under a Hann window of about twice as many steps; the ends are held."""
+    window = np.hanning(2 * steps + 3)[1:-1]
+    held = np.concatenate([np.repeat(series[:1], steps, 0), series, np.repeat(series[-1:], steps, 0)])
+    return np.stack([np.convolve(column, window / window.sum(), "valid") for column in held.T], axis=1)
+
 
 @dataclass(frozen=True)
 class Tracks:
-    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m)."""
+    """point: [T, n, 2] (m). yaw: [T, n] (rad). kind: [n]. size: [n, 3] (m).
+
+    crossing: bool [T, n], is on its way over a road. lane_changes: [k, 2], seconds and column of what changes lane.
+    """
 
     point: Array
     yaw: Array
     kind: NDArray[np.int64]
     size: Array
+    crossing: NDArray[np.bool_]
+    lane_changes: Array
 
 
 class World:
@@ -113,11 +165,17 @@ class World:
         self.kind = np.concatenate([tracks.kind[others], np.array([x.kind for x in standing], dtype=np.int64)])
         self.size = np.concatenate([tracks.size[others], np.array([x.size for x in standing]).reshape(still, 3)])
         self.parked = np.arange(len(self.kind)) >= others.sum()
+        self._crossing = tracks.crossing[:, others]
+        instance_of = np.cumsum(others) - 1
+        kept = tracks.lane_changes[tracks.lane_changes[:, 1] != ego]
+        self.lane_changes = [(float(t), int(instance_of[int(column)])) for t, column in kept]
         self._bottom = bottom[: len(self.kind)]
         self.duration = (len(tracks.point) - 1) / STREAM_HZ
+        self._tilt = body_tilt(self._ego_point, self._ego_yaw, elevation)
 
     def _bracket(self, t: float) -> tuple[int, float]:
-        u = min(max(t * STREAM_HZ, 0.0), self.duration * STREAM_HZ)
+        # The first keyframe's revolution and images begin up to 50 ms before it: as the first step goes.
+        u = min(max(t * STREAM_HZ, -0.5), self.duration * STREAM_HZ)
         low = min(int(u + 1e-9), len(self._ego_point) - 2)
         return low, u - low
 
@@ -126,7 +184,12 @@ class World:
         i, f = self._bracket(t)
         yaw = float(self._ego_yaw[i] * (1 - f) + self._ego_yaw[i + 1] * f)
         centre = self._ego_point[i] * (1 - f) + self._ego_point[i + 1] * f
-        return EgoPose(np.append(centre - REAR_AXLE * unit(yaw), 0.0), yaw)
+        pitch, roll = self._tilt[i] * (1 - f) + self._tilt[i + 1] * f
+        return EgoPose(np.append(centre - REAR_AXLE * unit(yaw), 0.0), yaw, float(pitch), float(roll))
+
+    def datum(self, t: float) -> float:
+        """Height (m) of the ground under the ego at `t`: recorded z + datum is z above the town's own zero."""
+        return float(self.elevation.at(self.ego(t).xyz[:2]))
 
     def boxes(self, t: float) -> Boxes:
         """All instances at `t` seconds after the start; the ego vehicle is not one of them."""
@@ -135,9 +198,14 @@ class World:
         point = np.concatenate([self._point[i] * (1 - f) + self._point[i + 1] * f, self._still_point])
         yaw = np.concatenate([self._yaw[i] * (1 - f) + self._yaw[i + 1] * f, self._still_yaw])
         velocity = np.concatenate([(self._point[i + 1] - self._point[i]) * STREAM_HZ, np.zeros((still, 2))])
-        rise = self.elevation.at(point) - self.elevation.at(self.ego(t).xyz[:2])
+        rise = self.elevation.at(point) - self.datum(t)
         centre = np.concatenate([point, (self._bottom + rise + self.size[:, 2] / 2)[:, None]], axis=1)
         return Boxes(np.arange(len(self.kind)), self.kind, centre, self.size, yaw, velocity, self.parked)
+
+    def crossing(self, t: float) -> NDArray[np.bool_]:
+        """Which instances are people on their way over a road, [n]."""
+        still = np.zeros(len(self._still_point), bool)
+        return np.concatenate([self._crossing[round(self._bracket(t)[0] + self._bracket(t)[1])], still])
 
 
 def build_world(rng: np.random.Generator, frames: int) -> World:
@@ -157,12 +225,12 @@ def build_world(rng: np.random.Generator, frames: int) -> World:
         standing=standing,
         ego=ego,
         elevation=Elevation.draw(rng),
-        bottom=rng.normal(0.15, 0.2, count),
+        bottom=rng.normal(0.03, 0.04, count).clip(-0.05, 0.12),
     )
 
 
 def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
-    points, headings = [], []
+    points, headings, crossing = [], [], []
     for step in range(WARM_UP + frames):
         if step:
             walkers.step(_seen(traffic))
@@ -170,13 +238,17 @@ def _simulate(traffic: Traffic, walkers: Walkers, frames: int) -> Tracks:
         vehicle_point, vehicle_heading = traffic.pose()
         points.append(np.concatenate([vehicle_point, walkers.point]))
         headings.append(np.concatenate([vehicle_heading, walkers.heading]))
+        crossing.append(np.concatenate([np.zeros(len(vehicle_point), bool), walkers.crosses()]))
     point, yaw = np.stack(points), np.unwrap(np.stack(headings), axis=0)
     trailers = _trailers(traffic, point)
+    changes = [((change.step - WARM_UP) * DT, change.vehicle) for change in traffic.lane_changes]
     return Tracks(
         np.concatenate([point, trailers.point], axis=1)[WARM_UP:],
         np.concatenate([yaw, trailers.yaw], axis=1)[WARM_UP:],
         np.concatenate([traffic.kind, walkers.kind, trailers.kind]),
         np.concatenate([traffic.size, walkers.size, trailers.size]),
+        np.concatenate([np.stack(crossing), trailers.crossing], axis=1)[WARM_UP:],
+        np.array([change for change in changes if change[0] > 0]).reshape(-1, 2),
     )
 
 
@@ -205,7 +277,8 @@ def _trailers(traffic: Traffic, point: Array) -> Tracks:
         out_yaw[:, n] = np.unwrap(np.arctan2(head[:, 1] - tail[:, 1], head[:, 0] - tail[:, 0]))
     trucks = [v for v, _ in pulling]
     size = np.stack([traffic.size[trucks, 0], traffic.tail[trucks], traffic.size[trucks, 2]], axis=1)
-    return Tracks(out_point, out_yaw, np.full(len(trucks), BY_NAME["vehicle.trailer"]), size)
+    never = np.zeros((steps, len(trucks)), bool)
+    return Tracks(out_point, out_yaw, np.full(len(trucks), BY_NAME["vehicle.trailer"]), size, never, np.zeros((0, 2)))
 
 
 def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
@@ -214,7 +287,7 @@ def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
     speed = np.linalg.norm(np.diff(tracks.point[:, cars], axis=0), axis=-1) * STREAM_HZ
     stands = (speed < 0.3).mean(0)
     turned = np.ptp(np.unwrap(tracks.yaw[:, cars], axis=0), axis=0)
-    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.25, 0.25, 0.2, 0.17, 0.13])
+    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.2, 0.24, 0.2, 0.16, 0.2])
     score = {
         "any": stands < 0.5,
         "turns": (turned > 0.7) & (stands < 0.6),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from calib.files import atomic_path
-from genie.data.synth.config import KEYFRAME_EVERY, STREAM_HZ, SynthConfig
-from genie.data.synth.rasterise import rasterise
+from calib.files import atomic_path, write_json
+from genie.data.synth.can_bus import pose_messages
+from genie.data.synth.config import SynthConfig
+from genie.data.synth.events import EGO, scene_events
+from genie.data.synth.labels import write_labels
+from genie.data.synth.names import VERSION, SceneNames
+from genie.data.synth.samples import Row, schedule
 from genie.data.synth.scenery import CELL
-from genie.data.synth.sensors import Sensor
-from genie.data.synth.tables import VERSION, Row, SceneNames, common_tables, scene_tables
+from genie.data.synth.sensor_files import RendererOf, ray_traced, write_sensors
+from genie.data.synth.tables import common_tables, scene_tables
 from genie.data.synth.world import World
 
 PARTS = ".parts"
@@ -27,71 +31,56 @@ def part_of(root: Path, names: SceneNames) -> Path:
 
 
 def write_scene(
-    root: Path, world: World, config: SynthConfig, names: SceneNames, sensors: Sequence[Sensor] = ()
+    root: Path, world: World, config: SynthConfig, names: SceneNames, renderer_of: RendererOf = ray_traced
 ) -> None:
-    """Labels, stream, map, sensor files and table rows of one scene. A scene that was cut off is written anew."""
+    """All files and table rows of one scene. A scene that was cut off is written anew."""
     aside = root / f".{names.name}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
-    (aside / "gts").mkdir(parents=True)
-    _write_labels(aside, world, config, names)
-    _write_map(aside / "map.png", world)
-    tables = scene_tables(world, config, names)
-    (aside / "rows").mkdir()
-    for table, rows in tables.items():
-        (aside / "rows" / f"{table}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    moves = [(aside / "gts", root / "gts" / names.name), (aside / "map.png", root / names.map_file)]
-    if config.stream:
-        moves.append((aside / "stream.npz", root / "stream" / f"{names.name}.npz"))
-    for sensor in sensors:
-        for row in tables["sample_data"]:
-            if f"__{sensor.channel}__" in row["filename"]:
-                (root / row["filename"]).parent.mkdir(parents=True, exist_ok=True)
-                sensor.write(world, (row["timestamp"] - names.start_us) * 1e-6, root / row["filename"])
-    moves.append((aside / "rows", part_of(root, names)))  # last: it says that all the rest is there
-    for source, target in moves:
+    files, rows = aside / "files", aside / "rows"
+    write_labels(files, world, config, names)
+    write_map(files / names.map_file, world)
+    write_json(files / "can_bus" / f"{names.name}_pose.json", pose_messages(world, names), indent=None)
+    write_json(files / "events" / f"{names.name}.json", event_records(world, names))
+    shots = schedule(config)
+    evidence = write_sensors(files, world, config, names, shots, renderer_of)
+    rows.mkdir()
+    for table, records in scene_tables(world, config, names, shots, evidence).items():
+        (rows / f"{table}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+    for path in sorted(p for p in files.rglob("*") if p.is_file()):
+        target = root / path.relative_to(files)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            shutil.rmtree(target)
-        source.replace(target)
-    aside.rmdir()
+        path.replace(target)
+    part_of(root, names).parent.mkdir(exist_ok=True)
+    rows.replace(part_of(root, names))  # last: it says that all the rest is there
+    shutil.rmtree(aside)
 
 
-def _write_labels(aside: Path, world: World, config: SynthConfig, names: SceneNames) -> None:
-    """Keyframe labels, and with them the stream: both from the same frames."""
-    every = 1 if config.stream else KEYFRAME_EVERY
-    frames = range(0, config.frames, every)
-    stream = np.empty((len(frames) if config.stream else 0, 200, 200, 16), np.uint8)
-    ones = np.ones((200, 200, 16), np.uint8)
-    for frame in frames:
-        semantics = rasterise(world, frame / STREAM_HZ)
-        if config.stream:
-            stream[frame] = semantics
-        if frame % KEYFRAME_EVERY == 0:
-            folder = aside / "gts" / names.sample_token(frame // KEYFRAME_EVERY)
-            folder.mkdir()
-            np.savez_compressed(folder / "labels.npz", semantics=semantics, mask_lidar=ones, mask_camera=ones)
-    if config.stream:
-        poses = [world.ego(frame / STREAM_HZ) for frame in frames]
-        np.savez_compressed(
-            aside / "stream.npz",
-            semantics=stream,
-            timestamp_us=np.array([names.stamp_us(frame) for frame in frames], np.int64),
-            ego_xyz=np.array([p.xyz for p in poses]),
-            ego_yaw=(np.array([p.yaw for p in poses]) + np.pi) % (2 * np.pi) - np.pi,
-        )
-
-
-def _write_map(path: Path, world: World) -> None:
+def write_map(path: Path, world: World) -> None:
     """The drivable surface as nuScenes keeps it: 0.1 m per pixel, 255 drivable, y upwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     scale = round(CELL / MAP_CELL)
     mask = np.where(world.scenery.drivable, 255, 0).astype(np.uint8)
     image = mask.T[::-1].repeat(scale, axis=0).repeat(scale, axis=1)
     cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
 
 
+def event_records(world: World, names: SceneNames) -> list[Row]:
+    """What happens in the scene, in the order of time; the ego's own events have no instance_token."""
+    return [
+        {
+            "timestamp": names.stamp_us(round(event.t * 1e6)),
+            "kind": event.kind,
+            "instance_token": "" if event.instance == EGO else names.token("instance", event.instance),
+            "translation": [float(event.x), float(event.y), float(event.z)],
+        }
+        for event in scene_events(world, world.duration)
+    ]
+
+
 def write_tables(root: Path, config: SynthConfig, scenes: Iterable[SceneNames]) -> None:
-    """Joins the rows of all scenes into the 13 tables, one scene in memory at a time."""
+    """Joins the rows of all scenes into the tables, one scene in memory at a time."""
     scenes = list(scenes)
+    shutil.rmtree(root / VERSION, ignore_errors=True)  # of a run that was cut off in the middle of this
     common = common_tables(config)
     tables = [*common, *(p.stem for p in sorted(part_of(root, scenes[0]).glob("*.jsonl")))]
     for table in tables:
@@ -104,7 +93,20 @@ def write_tables(root: Path, config: SynthConfig, scenes: Iterable[SceneNames]) 
                     out.write(line if first else ",\n" + line)
                     first = False
             out.write("\n]\n")
-    shutil.rmtree(root / PARTS)
+
+
+def is_finished(root: Path) -> bool:
+    """Whether all tables are there."""
+    return (root / VERSION).is_dir() and not (root / PARTS).exists()
+
+
+def finish(root: Path) -> None:
+    """Drops the parts: at one stroke, so that a run that is cut off here is finished or not."""
+    done = root / ".done"
+    shutil.rmtree(done, ignore_errors=True)
+    if (root / PARTS).exists():
+        (root / PARTS).replace(done)
+        shutil.rmtree(done)
 
 
 def _lines(rows: list[Row]) -> list[str]:

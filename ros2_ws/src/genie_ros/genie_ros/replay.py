@@ -93,11 +93,11 @@ def _wait_for_listeners(node: ReplayNode, count: int, seconds: float, stop: thre
 
 
 def load(dataroot: Path, scene: str, source: str) -> Sequence:
-    """source: "stream" (10 Hz) or "occ3d" (labelled keyframes, 2 Hz)."""
-    if source == "stream":
-        from genie.data.stream import load_stream
+    """source: "stream" or "stream-mini" (10 Hz), or "occ3d" (labelled keyframes, 2 Hz)."""
+    from genie.data.stream import is_stream, load_stream
 
-        return load_stream(dataroot, scene)
+    if is_stream(source):
+        return load_stream(dataroot, scene, source=source)
     from genie.data.occ3d import load_keyframes
 
     return load_keyframes(dataroot, scene)
@@ -107,7 +107,7 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="replay", description=__doc__)
     parser.add_argument("--dataroot", type=Path, required=True)
     parser.add_argument("--scene", required=True)
-    parser.add_argument("--source", choices=("stream", "occ3d"), default="stream")
+    parser.add_argument("--source", choices=("stream", "stream-mini", "occ3d"), default="stream")
     parser.add_argument("--rate", type=float, default=1.0, help="seconds of the recording in a second")
     parser.add_argument("--odometry-rate", type=float, default=50.0, help="Hz, in the time of the recording")
     parser.add_argument("--loop", action="store_true", help="begin anew at the end; the stamps go back, too")

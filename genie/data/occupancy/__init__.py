@@ -1,0 +1,1 @@
+"""Occ3D-like labels from lidar sweeps, annotated boxes and lidarseg: `geniedrive data occupancy`."""
