@@ -260,7 +260,7 @@ def test_synthetic_lidar_gives_the_synthetic_labels(tmp_path: Path) -> None:
 
     root, out = tmp_path / "synth", tmp_path / "built"
     generate(root, SynthConfig(scenes=1, seconds=2.0, seed=1, stream=False, lidar=True))
-    (report,) = build_labels(root, out, config=OccupancyConfig(level=True))
+    (report,) = build_labels(root, out)
     assert report.written == 5 and report.missing == 0
     found = compare(out, root / "gts", [report.scene])
     assert occupied_iou(found.mask_lidar).value > 0.7

@@ -20,7 +20,7 @@ from genie.data.synth.events import KINDS
 from genie.data.synth.generate import generate
 from genie.data.synth.names import VERSION
 from genie.data.synth.sensors import LIDAR, RIG, LidarSweep
-from perception.types import CLASS_NAMES, GRID
+from perception.types import CLASS_NAMES, FREE, GRID
 
 CONFIG = SynthConfig(scenes=2, seconds=3.0, seed=3)
 TABLES = (
@@ -100,11 +100,11 @@ def test_velocities_agree_with_the_attributes(nusc):
 
 
 def annotated_in_ego(nusc, sample):
-    """Annotated car boxes: centres in the labels' planar ego frame [n, 3], sizes w, l, h [n, 3], yaws [n]."""
+    """Annotated car boxes: centres in the ego frame of the labels [n, 3], sizes w, l, h [n, 3], yaws [n]."""
     from pyquaternion import Quaternion
 
     pose = nusc.get("ego_pose", nusc.get("sample_data", sample["data"][LIDAR])["ego_pose_token"])
-    turn = Quaternion(axis=[0, 0, 1], angle=-Quaternion(pose["rotation"]).yaw_pitch_roll[0])
+    turn = Quaternion(pose["rotation"]).inverse
     rows = [nusc.get("sample_annotation", a) for a in sample["anns"]]
     rows = [r for r in rows if r["category_name"] == "vehicle.car"]
     centre = [turn.rotate(np.array(r["translation"]) - np.array(pose["translation"])) for r in rows]
@@ -137,6 +137,13 @@ def test_car_voxels_lie_in_annotated_cars(root, nusc, flip, least, most):
     assert least <= hits / total <= most
 
 
+def seen_from_above(semantics):
+    """The class of the highest occupied voxel of each column, [200, 200]; FREE where there is none."""
+    occupied = semantics != FREE
+    top = semantics.shape[2] - 1 - occupied[..., ::-1].argmax(-1)
+    return np.where(occupied.any(-1), np.take_along_axis(semantics, top[..., None], -1)[..., 0], FREE)
+
+
 def test_keyframe_labels_are_frames_of_the_stream(root, nusc):
     for scene in nusc.scene:
         stream = load(root / "stream" / f"{scene['name']}.npz")
@@ -146,7 +153,10 @@ def test_keyframe_labels_are_frames_of_the_stream(root, nusc):
         for sample in (s for s in nusc.sample if s["scene_token"] == scene["token"]):
             labels = load(root / "gts" / scene["name"] / sample["token"] / "labels.npz")
             i = row[sample["timestamp"]]
-            np.testing.assert_array_equal(labels["semantics"], stream["semantics"][i])
+            # The same but for the tilt, which raises whole columns.
+            assert (labels["semantics"] != stream["semantics"][i]).mean() < 0.15
+            above = [seen_from_above(s) for s in (labels["semantics"], stream["semantics"][i])]
+            assert (above[0] != above[1]).mean() < 0.02
             pose = nusc.get("ego_pose", nusc.get("sample_data", sample["data"][LIDAR])["ego_pose_token"])
             np.testing.assert_allclose(stream["ego_xyz"][i], pose["translation"])
             world_from_ego = se3_from_quaternion(np.array(pose["translation"]), np.array(pose["rotation"]))

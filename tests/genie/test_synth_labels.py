@@ -18,7 +18,7 @@ from genie.data.synth.generate import generate, scene_world
 from genie.data.synth.masks import RigView
 from genie.data.synth.rasterise import cells, rasterise
 from genie.data.synth.scenery import GROUND_Z
-from genie.data.synth.world import EgoPose, Elevation
+from genie.data.synth.world import Elevation
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
 CONFIG = SynthConfig(scenes=1, seconds=4.0, seed=3)
@@ -106,7 +106,7 @@ def test_a_wall_hides_what_is_behind_it_and_no_more():
     semantics = np.full(GRID.shape, FREE, np.uint8)
     semantics[:, :, GROUND_Z] = DRIVEABLE
     semantics[130, 60:140, GROUND_Z:] = CLASS_NAMES.index("manmade")  # 12 m ahead of the ego, as high as the grid
-    masks = RigView().masks(semantics, EgoPose(np.array([5.0, -3.0, 0.0]), 0.7))
+    masks = RigView().masks(semantics)
     for mask in (masks.lidar, masks.camera):
         assert not mask[131:, 70:130].any()  # neither the ground behind nor the air
         assert mask[130, 70:130, GROUND_Z + 1 : GROUND_Z + 4].all()

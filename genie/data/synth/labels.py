@@ -24,8 +24,8 @@ def write_labels(root: Path, world: World, config: SynthConfig, names: SceneName
     view = RigView()
     for keyframe in range(config.keyframes):
         t = keyframe * KEYFRAME_EVERY / STREAM_HZ
-        semantics = rasterise(world, t)
-        masks = view.masks(semantics, world.ego(t))
+        semantics = rasterise(world, t, tilted=True)
+        masks = view.masks(semantics)
         path = root / "gts" / names.name / names.sample_token(keyframe) / "labels.npz"
         path.parent.mkdir(parents=True)
         np.savez_compressed(

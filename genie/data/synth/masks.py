@@ -3,8 +3,7 @@
 The rays are those of the rig, not of one measurement, so labels do not depend on which sensors are written. The lidar's
 field of view is filled, as if the revolutions around the keyframe had swept over it: Occ3D accumulates them. Rays a
 third of a degree apart sound the free space; further ones aim at each face that an occupied voxel turns to the sensor,
-since the regular ones meet far ground in stripes alone. All sensors look at the instant of the label, from where the
-tilt of the body puts them.
+since the regular ones meet far ground in stripes alone. All sensors look at the instant of the label.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.transforms import Array, apply, inverse, se3_from_xyz_yaw
+from calib.transforms import Array, apply, inverse
 from genie.data.raycast import camera_rays, visible_mask
 from genie.data.synth.sensors import CAMERAS, IMAGE_SIZE, LIDAR, RIG, Mount
-from genie.data.synth.world import EgoPose
 from perception.types import FREE, GRID
 
 LOWEST, HIGHEST = np.radians(-30.67), np.radians(10.67)  # of the beams
@@ -47,14 +45,13 @@ class RigView:
         self._lidar_rays = lidar_rays()
         self._camera_rays = [camera_rays(np.array(m.intrinsic), np.eye(4)).directions for m in CAMERAS]
 
-    def masks(self, semantics: NDArray[np.uint8], ego: EgoPose) -> Masks:
-        """Of labels uint8 [200, 200, 16] in the planar frame of `ego`."""
-        planar_from_ego = inverse(se3_from_xyz_yaw(ego.xyz, ego.yaw)) @ ego.world_from_ego
+    def masks(self, semantics: NDArray[np.uint8]) -> Masks:
+        """Of labels uint8 [200, 200, 16] in the ego frame."""
         faces = exposed_faces(semantics)
-        lidar = _seen_by(self._lidar, self._lidar_rays, semantics, faces, planar_from_ego)
+        lidar = _seen_by(self._lidar, self._lidar_rays, semantics, faces)
         camera = np.zeros(GRID.shape, np.bool_)
         for mount, rays in zip(CAMERAS, self._camera_rays, strict=True):
-            camera |= _seen_by(mount, rays, semantics, faces, planar_from_ego)
+            camera |= _seen_by(mount, rays, semantics, faces)
         return Masks(lidar, camera)
 
 
@@ -80,14 +77,12 @@ def exposed_faces(semantics: NDArray[np.uint8]) -> Faces:
     return Faces(np.concatenate(points), np.concatenate(normals))
 
 
-def _seen_by(
-    mount: Mount, rays: Array, semantics: NDArray[np.uint8], faces: Faces, planar_from_ego: Array
-) -> NDArray[np.bool_]:
-    planar_from_sensor = planar_from_ego @ mount.ego_from_sensor
-    origin = planar_from_sensor[:3, 3]
+def _seen_by(mount: Mount, rays: Array, semantics: NDArray[np.uint8], faces: Faces) -> NDArray[np.bool_]:
+    ego_from_sensor = mount.ego_from_sensor
+    origin = ego_from_sensor[:3, 3]
     aims = faces.points[((origin - faces.points) * faces.normals).sum(1) > 0]
-    aims = aims[_in_view(mount, apply(inverse(planar_from_sensor), aims))]
-    return visible_mask(semantics, origin, np.concatenate([rays @ planar_from_sensor[:3, :3].T, aims - origin]))
+    aims = aims[_in_view(mount, apply(inverse(ego_from_sensor), aims))]
+    return visible_mask(semantics, origin, np.concatenate([rays @ ego_from_sensor[:3, :3].T, aims - origin]))
 
 
 def _in_view(mount: Mount, points: Array) -> NDArray[np.bool_]:

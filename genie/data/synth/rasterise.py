@@ -1,4 +1,4 @@
-"""Labels from the world: solid boxes over the background, in the planar ego frame, Occ3D layout.
+"""Labels from the world: solid boxes over the background, in the ego frame, Occ3D layout.
 
 A voxel belongs to a box if its centre is inside (each side at least one voxel); where no box voxel is, there is the
 ground. Two styles:
@@ -7,7 +7,8 @@ occ3d  all that stands, and the ground of every kind; both follow the elevation,
 mini   boxes and the drivable surface alone, that at z index 2 whatever the slope: the rule by which streams are derived
        from real annotations and map masks.
 
-The frame has the ego's heading but not the tilt of its body: within 40 m that is one voxel at most.
+The frame has the ego's heading, and for keyframes (as in Occ3D) the tilt of its body; streams, whose poses are planar,
+have none. A tilt of a degree or two is a shear: columns stay columns, each is raised by what the tilt makes of it.
 """
 
 from __future__ import annotations
@@ -24,16 +25,23 @@ from genie.data.synth.world import Boxes, EgoPose, World, in_ego
 from perception.types import FREE, GRID
 
 LabelStyle = Literal["occ3d", "mini"]
+LEVEL = np.zeros(2)  # no lean
 _CLASS_OF_KIND = np.array([c.occupancy_class for c in CATEGORIES], dtype=np.uint8)
 _NX, _NY, _NZ = GRID.shape
 _X, _Y, _Z = (o + (np.arange(n) + 0.5) * GRID.voxel_size for o, n in zip(GRID.origin, GRID.shape, strict=True))
 
 
-def rasterise(world: World, t: float, style: LabelStyle = "occ3d") -> NDArray[np.uint8]:
+def rasterise(world: World, t: float, style: LabelStyle = "occ3d", *, tilted: bool = False) -> NDArray[np.uint8]:
     """Semantics [200, 200, 16] at `t` seconds after the start of the scene."""
-    semantics = road_alone(world, t) if style == "mini" else background(world, t)
-    put_boxes(semantics, world.boxes(t), world.ego(t))
+    lean = lean_of(world.ego(t)) if tilted else LEVEL
+    semantics = road_alone(world, t) if style == "mini" else background(world, t, lean)
+    put_boxes(semantics, world.boxes(t), world.ego(t), lean)
     return semantics
+
+
+def lean_of(ego: EgoPose) -> Array:
+    """By how much the tilted frame sees a level place higher for each metre forward and left, [2]."""
+    return np.array([np.sin(ego.pitch) * np.cos(ego.roll), -np.sin(ego.roll)])
 
 
 def cells(ego: EgoPose) -> Array:
@@ -52,10 +60,11 @@ def road_alone(world: World, t: float) -> NDArray[np.uint8]:
     return semantics
 
 
-def background(world: World, t: float) -> NDArray[np.uint8]:
-    """Ground and what stands on it, raised as the elevation says; [200, 200, 16], free outside the rasters."""
+def background(world: World, t: float, lean: Array = LEVEL) -> NDArray[np.uint8]:
+    """Ground and what stands on it, raised as elevation and lean say; [200, 200, 16], free outside the rasters."""
     scenery, points = world.scenery, cells(world.ego(t))
-    lift = np.round((world.elevation.at(points) - world.datum(t)) / GRID.voxel_size).astype(np.int32)
+    rise = world.elevation.at(points) - world.datum(t) + lean[0] * _X[:, None] + lean[1] * _Y
+    lift = np.round(rise / GRID.voxel_size).astype(np.int32)
     inside, flat = _look_up(scenery, points)
     column = np.where(inside, scenery.column.ravel()[flat], 0)
     ground = np.where(inside, scenery.ground.ravel()[flat], FREE)
@@ -85,9 +94,10 @@ def _raised(palette: NDArray[np.uint8], voxels: int) -> NDArray[np.uint8]:
     return out
 
 
-def put_boxes(semantics: NDArray[np.uint8], boxes: Boxes, ego: EgoPose) -> None:
+def put_boxes(semantics: NDArray[np.uint8], boxes: Boxes, ego: EgoPose, lean: Array = LEVEL) -> None:
     """Writes the boxes [n] into `semantics` in place, large ones first: a cone in front of a lorry stays a cone."""
     centre = in_ego(boxes, ego)
+    centre[:, 2] += centre[:, :2] @ lean
     size = np.maximum(boxes.size, GRID.voxel_size)
     reach = np.hypot(size[:, 0], size[:, 1]) / 2
     near = (np.abs(centre[:, :2]) < -np.array(GRID.origin[:2]) + reach[:, None]).all(1)
