@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,16 +30,15 @@ from deploy.spec import (
     tick_of,
 )
 from genie.config import ModelConfig
-from genie.evidence import FINE_SIDE, MAX_KEPT, NOTHING_KEPT
 from genie.gate import GateInput, Selection
 from genie.gated import gated_tick
 from genie.gated_state import ColumnFacts, GatedState, Slots, empty_gated_state
+from genie.inputs import model_inputs
 from genie.model import EgoMotion, GenieDrive, Plan, TrackedOccupancy
-from genie.objects import MAX_OBJECTS
-from genie.observation import MAX_OBJECT_CELLS, OBJECT_CHANNELS, ObservedScene
+from genie.observation import observe, start_observer
 from genie.rows import WORDS
 from genie.state import StreamState, empty_state
-from perception.types import FREE, GRID, HORIZONS_S
+from perception.types import FREE, GRID, HORIZONS_S, Occupancy, SensorFrame
 
 OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
 # In the order of GateInput, whose last is the refresh.
@@ -169,31 +169,11 @@ def _split(tensors: tuple[Tensor, ...]) -> tuple[TrackedOccupancy, EgoMotion, Pl
 
 def example_inputs() -> dict[str, Tensor]:
     """An empty scene before the first frame, and no plan."""
-    horizons, cells = len(HORIZONS_S), GRID.shape[:2]
-    scene = {
-        "rows": _free((*cells, WORDS)),
-        "object_id": torch.zeros(cells, dtype=torch.int32),
-        "object_cells": torch.full((MAX_OBJECT_CELLS,), -1, dtype=torch.int32),
-        "small": torch.zeros(cells, dtype=torch.int32),
-        "uncovered": torch.arange(cells[0] * cells[1], dtype=torch.int32).reshape(cells),
-        "objects": torch.zeros(MAX_OBJECTS, OBJECT_CHANNELS),
-        "evidence_row": torch.full((FINE_SIDE, FINE_SIDE), NOTHING_KEPT, dtype=torch.int32),
-        "evidence": _free((MAX_KEPT, WORDS)),
-        "fine_from_ego": torch.zeros(3),
-        "ego_motion": torch.zeros(3),
-        "ego_velocity": torch.zeros(3),
-        "continues": torch.zeros(1),
-        "dt": torch.zeros(1),
-    }
-    fields = tuple("rows" if name == "semantics" else name for name in ObservedScene._fields)
-    if tuple(scene) != fields:
-        raise AssertionError(f"inputs {tuple(scene)} do not follow {fields}")
-    return {**scene, PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1)}
-
-
-def _free(shape: tuple[int, ...]) -> Tensor:
-    """Rows with nothing in them."""
-    return torch.full(shape, FREE * 0x01010101, dtype=torch.int32)
+    empty = SensorFrame(0, np.eye(4), Occupancy(np.full(GRID.shape, FREE, np.uint8)))
+    scene, _ = observe(empty, start_observer(keep_evidence=False))
+    seen = {name: torch.tensor(array) for name, array in model_inputs(scene).items()}
+    horizons = len(HORIZONS_S)
+    return {**seen, PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1)}
 
 
 def dense_state(config: ModelConfig) -> dict[str, Tensor]:

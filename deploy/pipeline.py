@@ -21,8 +21,9 @@ from calib.errors import InputError
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
 from deploy.runtime import OnnxRuntime
 from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
+from genie.inputs import model_inputs
 from genie.observation import ObservedScene, observe, start_observer
-from genie.rows import as_rows, as_voxels
+from genie.rows import as_voxels
 from perception.types import FREE, GRID, HORIZONS_S, Occupancy, SceneForecast, SensorFrame
 
 Array = np.ndarray[Any, Any]
@@ -147,9 +148,7 @@ def tick_inputs(scene: ObservedScene, plan: NDArray[np.float64] | None) -> dict[
         )
     else:
         given = {PLAN: planar(plan).astype(np.float32), PLAN_GIVEN: np.ones(1, np.float32)}
-    observed = scene._asdict()
-    rows = {"rows": as_rows(observed.pop("semantics")), "evidence": as_rows(observed.pop("evidence"))}
-    return {**rows, **observed, **given}
+    return {**model_inputs(scene), **given}
 
 
 def poses_of(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:

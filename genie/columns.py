@@ -12,12 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from genie.grid import CELLS, COLUMN_M, COLUMNS
 from perception.types import GRID
-
-CELLS = 4  # cells of 0.4 m along a column's side
-HEIGHT = 16
-COLUMNS = 50
-COLUMN_M = CELLS * GRID.voxel_size
 
 
 class Window(NamedTuple):

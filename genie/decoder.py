@@ -13,15 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genie.attention import Attention, places
-from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT, invert, local_positions, take_rows, transform
-from genie.ring import ring_of
+from genie.columns import invert, local_positions, take_rows, transform
+from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
+from genie.ring import ring_table
 from genie.tokenizer import ColumnTokenizer
 from perception.types import CLASS_NAMES, FREE, GRID, GROUND, HORIZONS_S, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
 EXTENDED = COLUMNS + 2 * PAD
 # Only what stands is invented, and nothing that is rarer than it is likely: barriers, cones and others.
-STATIC = (*GROUND, *(CLASS_NAMES.index(name) for name in ("manmade", "vegetation", "free")))
+STATIC = tuple(range(CLASS_NAMES.index("driveable_surface"), NUM_CLASSES))
 PRIOR_LOGIT = 4.0
 MARGIN = 1.0  # on the car what is copied stays unless another class is e times as likely
 
@@ -58,7 +59,6 @@ class Invention(nn.Module):
     What stands in the ring goes on as far as it is trusted to: a trust per column and class, learned from nothing.
     """
 
-    static: Tensor
     rank: Tensor
     copied_rank: Tensor
 
@@ -79,7 +79,6 @@ class Invention(nn.Module):
         # By class id: its rank in STATIC, and the rank of what is copied of it (ground; free elsewhere).
         rank = torch.tensor([STATIC.index(c) if c in STATIC else STATIC.index(FREE) for c in range(NUM_CLASSES)])
         copied = torch.tensor([STATIC.index(c if c in GROUND else FREE) for c in range(NUM_CLASSES)])
-        self.register_buffer("static", torch.tensor(STATIC, dtype=torch.int32), persistent=False)
         self.register_buffer("rank", rank, persistent=False)
         self.register_buffer("copied_rank", copied, persistent=False)
 
@@ -106,7 +105,7 @@ class Invention(nn.Module):
         return residual + self._carried_on(self.trust(hidden), continues, ring, prior)
 
     def classes(self, logits: Float[Tensor, "B R 256 S"]) -> Int[Tensor, "B R 256"]:
-        return self.static[logits.argmax(dim=-1)]
+        return logits.argmax(dim=-1).to(torch.int32) + STATIC[0]
 
     def copied(
         self, side: int, position: Int[Tensor, "B R 2"], ring: Int[Tensor, "B G 16 16"]
@@ -137,11 +136,19 @@ class Invention(nn.Module):
         """What the ring's content adds to the logits: a small table per column, looked up by the class in the ring."""
         batch, count, kinds = trust.shape
         table = trust.unsqueeze(-2) * torch.eye(kinds, device=trust.device)  # the class itself is trusted so much,
-        copied = nn.functional.one_hot(self.copied_rank[self.static.long()], kinds).to(trust.dtype)
+        copied = nn.functional.one_hot(self.copied_rank[STATIC[0] :], kinds).to(trust.dtype)
         table = table + copied * prior  # and what is copied of it has the prior
         kind = take_rows(self.rank[ring.long()].flatten(2), continues)  # (B, R, 256)
         row = torch.arange(batch * count, device=trust.device).reshape(batch, count, 1) * kinds + kind
         return table.reshape(-1, kinds)[row]
+
+
+def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:
+    """The ring column that each column outside a window continues; columns relative to its corner."""
+    clamped = torch.clamp(column, -1, side) + 1
+    table = torch.from_numpy(ring_table(side)).to(column.device)
+    flat: Tensor = table[(clamped[..., 0] * (side + 2) + clamped[..., 1]).long()]
+    return flat
 
 
 def read_columns(side: int, device: torch.device) -> Int[Tensor, " A"]:

@@ -24,14 +24,15 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genie.columns import CELLS, COLUMNS, compose
+from genie.columns import compose
 from genie.decoder import EXTENDED, PAD, Invented
 from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT
+from genie.grid import CELLS, COLUMNS
 from genie.landing import landings
 from genie.observation import MAX_OBJECT_CELLS, MOVES_ABOVE_M
-from genie.packing import pack, unpack
-from genie.ring import ring_cells, ring_count, ring_of
-from perception.types import FREE, GRID, GROUND, MOVABLE, NUM_CLASSES
+from genie.packing import pack
+from genie.ring import ring_count, ring_table
+from perception.types import GRID
 
 SIDE = GRID.shape[0]
 CELL_COUNT = SIDE * SIDE
@@ -49,34 +50,31 @@ FLAG = 1 << 20
 
 
 class SeenRows(NamedTuple):
-    """The present observation.
+    """The present observation (genie/inputs.py).
 
     rows:         int32 [40000, 4].
     object_id:    int32 [40000], 0 or 1 + the object's row.
     object_cells: int32 [C], cells of objects, -1 where there are fewer.
-    uncovered:    int32 [40000], the nearest cell that no object covers.
+    bare, movers: int32 [C, 4], the ground under each object cell, and what is movable in it over that ground.
+    border:       int32 [G, 16, 4], the ground at the border, as it goes on outwards.
     """
 
     rows: Tensor
     object_id: Tensor
     object_cells: Tensor
-    uncovered: Tensor
+    bare: Tensor
+    movers: Tensor
+    border: Tensor
 
 
 class KeptColumns(NamedTuple):
-    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3]."""
+    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3];
+    moves: int32 [M], 1 where something movable is in that column."""
 
     row: Tensor
     columns: Tensor
+    moves: Tensor
     fine_from_ego: Tensor
-
-
-class BorderRows(NamedTuple):
-    """Class ids of the ring around the grid (genie/ring.py), int32 [G, 16 cells, 16]: what stands there, and the ground
-    alone. Nothing movable is in either."""
-
-    standing: Tensor
-    ground: Tensor
 
 
 class Moved(NamedTuple):
@@ -87,42 +85,13 @@ class Moved(NamedTuple):
     origin: Tensor
 
 
-def class_mask(ids: tuple[int, ...], device: torch.device) -> Tensor:
-    mask = torch.zeros(NUM_CLASSES, dtype=torch.bool, device=device)
-    mask[list(ids)] = True
-    return mask
-
-
-def _is(classes: Tensor, ids: tuple[int, ...]) -> Tensor:
-    return class_mask(ids, classes.device)[classes.long()]
-
-
 def look_up(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table at an index of any shape, as one plain Gather; int32 indices are not widened."""
     return table.index_select(0, index.reshape(-1)).reshape(*index.shape, *table.shape[1:])
 
 
-def bare_ground(seen: SeenRows, cells: Int[Tensor, " n"]) -> Int[Tensor, "n 16"]:
-    """What lies flat at the cells where nothing movable covers it, copied from the nearest such cell: class ids."""
-    found = unpack(look_up(seen.rows, look_up(seen.uncovered, cells)))
-    return torch.where(_is(found, GROUND), found, FREE)
-
-
-def border_rows(seen: SeenRows) -> BorderRows:
-    """What goes on outwards at the border of the grid."""
-    cells = torch.from_numpy(ring_cells(COLUMNS).astype(np.int32)).to(seen.rows.device).reshape(-1)
-    observed, ground = unpack(look_up(seen.rows, cells)), bare_ground(seen, cells)
-    standing = torch.where(_is(observed, MOVABLE).any(dim=-1, keepdim=True), ground, observed)
-    shape = (ring_count(COLUMNS), CELLS * CELLS, -1)
-    return BorderRows(standing.reshape(shape), ground.reshape(shape))
-
-
-def row_table(seen: SeenRows, kept: Int[Tensor, "M 4"], border: BorderRows, invented: Invented) -> Int[Tensor, "T 4"]:
-    cells = seen.object_cells.clamp(min=0)
-    bare, observed = bare_ground(seen, cells), unpack(look_up(seen.rows, cells))
-    movers = torch.where(_is(observed, MOVABLE), observed, bare)
-    decoded = torch.cat([bare, movers, border.ground.flatten(0, 1), invented.classes.to(torch.int32)])
-    return torch.cat([seen.rows, kept, pack(decoded)])
+def row_table(seen: SeenRows, kept: Int[Tensor, "M 4"], invented: Invented) -> Int[Tensor, "T 4"]:
+    return torch.cat([seen.rows, kept, seen.bare, seen.movers, seen.border.flatten(0, 1), pack(invented.classes)])
 
 
 @functools.cache
@@ -132,7 +101,8 @@ def _plain_background() -> NDArray[np.int32]:
     i, j = np.meshgrid(along, along, indexing="ij")
     inside = (i >= 0) & (i < SIDE) & (j >= 0) & (j < SIDE)
     column = np.stack([np.floor_divide(i, CELLS), np.floor_divide(j, CELLS)], -1)
-    ring = ring_of(torch.from_numpy(column), COLUMNS).numpy()
+    clamped = column.clip(-1, COLUMNS) + 1
+    ring = ring_table(COLUMNS)[clamped[..., 0] * (COLUMNS + 2) + clamped[..., 1]]
     row = np.where(inside, i * SIDE + j + 2 * FLAG, BORDER_ROWS + ring * CELLS * CELLS + i % CELLS * CELLS + j % CELLS)
     return np.append(row.ravel(), 0).astype(np.int32)
 
@@ -213,7 +183,6 @@ def move(
     objects_center: Float[Tensor, "K 2"],
     displacement: Float[Tensor, "H K 3"],
     trajectory: Float[Tensor, "H 3"],
-    border: BorderRows,
     invented: Invented,
     kept: KeptColumns,
 ) -> Moved:
@@ -227,7 +196,7 @@ def move(
     moving = torch.nn.functional.pad((last * last).sum(-1) > MOVES_ABOVE_M**2, (1, 0))
     owner = torch.where(seen.object_cells < 0, 0, look_up(seen.object_id, seen.object_cells.clamp(min=0)))
     moves = look_up(moving, owner)
-    can_move = torch.cat([seen.object_id > 0, _is(unpack(kept.columns), MOVABLE).any(dim=-1)])
+    can_move = torch.cat([seen.object_id > 0, kept.moves > 0])
     extended = extended_background(seen, moves, invented.chosen)
     background = background_rows(trajectory, extended, kept, can_move)
     landed = landings(trajectory, displacement, objects_center, seen.object_cells.clamp(min=0), owner, moves)
@@ -235,4 +204,4 @@ def move(
     row = torch.nn.functional.pad(background.reshape(-1), (0, 1))
     row = row.index_put((landed.future_cell,), landed.object_cell + MOVER_ROWS)[:-1].reshape(background.shape)
     origin = (row >= MOVER_ROWS).to(torch.int32) + (row >= BORDER_ROWS).to(torch.int32)
-    return Moved(look_up(row_table(seen, kept.columns, border, invented), row), origin)
+    return Moved(look_up(row_table(seen, kept.columns, invented), row), origin)

@@ -21,10 +21,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genie.columns import CELLS, COLUMN_M, COLUMNS, column_centers, compose, invert, transform, whole_grid
+from genie.columns import column_centers, compose, invert, transform, whole_grid
 from genie.config import GateConfig
 from genie.forecast import look_up
 from genie.gated_state import ColumnFacts
+from genie.grid import CELLS, COLUMN_M, COLUMNS
 from genie.observation import MEASURED
 from perception.types import GRID
 

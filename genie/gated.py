@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genie.columns import COLUMNS, column_centers, whole_grid
+from genie.columns import column_centers, whole_grid
 from genie.forecast import look_up
 from genie.gate import GateInput, Selection, cells_of_columns
 from genie.gated_state import ColumnFacts, GatedState, Slots
+from genie.grid import COLUMNS
 from genie.memory import Overwritten, advance_slots, fuse, push
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import MEASURED

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from genie.attention import key_width
-from genie.columns import CELLS, COLUMNS, column_centers, whole_grid
+from genie.columns import column_centers, whole_grid
 from genie.config import ModelConfig
+from genie.grid import CELLS, COLUMNS
 from genie.rows import WORDS
 from perception.types import FREE
 

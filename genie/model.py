@@ -20,22 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genie.attention import KeysValues, Layer, Places, places
-from genie.columns import (
-    CELLS,
-    COLUMNS,
-    HEIGHT,
-    Window,
-    compose,
-    invert,
-    local_positions,
-    take_rows,
-    warp_columns,
-    whole_grid,
-)
+from genie.columns import Window, compose, invert, local_positions, take_rows, warp_columns, whole_grid
 from genie.config import ModelConfig
 from genie.decoder import EXTENDED, MARGIN, PAD, PRIOR_LOGIT, Invented, Invention, choose_columns
-from genie.forecast import KeptColumns, Moved, SeenRows, border_rows, look_up, move
+from genie.forecast import KeptColumns, Moved, SeenRows, look_up, move
 from genie.gate import ChangeGate
+from genie.grid import CELLS, COLUMNS, HEIGHT
 from genie.motion import MotionHead, TrajectoryHead
 from genie.observation import CENTER
 from genie.packing import unpack
@@ -46,17 +36,20 @@ from perception.types import HORIZONS_S
 
 
 class TrackedOccupancy(NamedTuple):
-    """One observation and the objects in it, as `genie.observation.observe` prepares them; voxels as packed rows
-    (genie/rows.py)."""
+    """One observation and the objects in it: see genie.inputs.model_inputs."""
 
     rows: Int[Tensor, "X Y 4"]
     object_id: Int[Tensor, "X Y"]
     object_cells: Int[Tensor, " C"]
     small: Int[Tensor, "X Y"]
-    uncovered: Int[Tensor, "X Y"]
+    bare: Int[Tensor, "C 4"]
+    movers: Int[Tensor, "C 4"]
+    border_standing: Int[Tensor, "G 16 4"]
+    border_ground: Int[Tensor, "G 16 4"]
     objects: Float[Tensor, "K F"]
     evidence_row: Int[Tensor, "F F"]
     evidence: Int[Tensor, "M 4"]
+    evidence_moves: Int[Tensor, " M"]
     fine_from_ego: Float[Tensor, 3]
 
 
@@ -135,13 +128,16 @@ class GenieDrive(nn.Module):
             occupancy.rows.reshape(-1, WORDS),
             occupancy.object_id.reshape(-1),
             occupancy.object_cells,
-            occupancy.uncovered.reshape(-1),
+            occupancy.bare,
+            occupancy.movers,
+            occupancy.border_ground,
         )
-        border = border_rows(seen)
-        invented = self._invent(border.standing, tokens, trajectory)
-        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
+        invented = self._invent(unpack(occupancy.border_standing), tokens, trajectory)
+        kept = KeptColumns(
+            occupancy.evidence_row, occupancy.evidence, occupancy.evidence_moves, occupancy.fine_from_ego
+        )
         center = occupancy.objects[:, CENTER]
-        moved = move(seen, center, motion.displacement[0], trajectory, border, invented, kept)
+        moved = move(seen, center, motion.displacement[0], trajectory, invented, kept)
         return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:

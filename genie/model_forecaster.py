@@ -13,9 +13,10 @@ from calib.errors import InputError
 from calib.transforms import planar, se3_from_xyz_yaw
 from genie.forecast import INVENTED
 from genie.forecaster import Forecaster, ForecastResult
+from genie.inputs import model_inputs
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import ObservedScene, observe, start_observer
-from genie.rows import as_rows, as_voxels
+from genie.rows import as_voxels
 from genie.state import empty_state
 from genie.training.checkpoint import load_model
 from perception.types import FREE, HORIZONS_S, SensorFrame
@@ -69,19 +70,10 @@ class ModelForecaster:
 
 def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
     """The arrays of an observation as the tensors of `GenieDrive.step`."""
-    occupancy = TrackedOccupancy(
-        torch.from_numpy(as_rows(scene.semantics)),
-        torch.from_numpy(scene.object_id),
-        torch.from_numpy(scene.object_cells),
-        torch.from_numpy(scene.small),
-        torch.from_numpy(scene.uncovered),
-        torch.from_numpy(scene.objects),
-        torch.tensor(scene.evidence_row),
-        torch.tensor(as_rows(scene.evidence)),
-        torch.from_numpy(scene.fine_from_ego),
-    )
-    ego = EgoMotion(*(torch.from_numpy(a) for a in (scene.ego_motion, scene.ego_velocity, scene.continues, scene.dt)))
-    return occupancy, ego
+    arrays = model_inputs(scene).values()
+    tensors = [torch.from_numpy(a) if a.flags.writeable else torch.tensor(a) for a in arrays]
+    count = len(TrackedOccupancy._fields)
+    return TrackedOccupancy(*tensors[:count]), EgoMotion(*tensors[count:])
 
 
 def plan_tensors(ego_from_future: NDArray[np.float64] | None) -> Plan:

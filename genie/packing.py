@@ -20,5 +20,5 @@ def unpack(rows: Int[Tensor, "... 4"]) -> Int[Tensor, "... 16"]:
 
 def pack(classes: Int[Tensor, "... 16"]) -> Int[Tensor, "... 4"]:
     """The inverse of `unpack`."""
-    places = torch.tensor(_PLACES, dtype=torch.int32, device=classes.device)
-    return (classes.to(torch.int32).unflatten(-1, (WORDS, 4)) * places).sum(-1, dtype=torch.int32)
+    first, second, third, fourth = classes.to(torch.int32).unflatten(-1, (WORDS, 4)).unbind(-1)
+    return first + 256 * (second + 256 * (third + 256 * fourth))

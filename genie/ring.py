@@ -2,7 +2,7 @@
 
 Every column outside continues the ring column that it is clamped to: beside an edge the border cells repeat outwards,
 beyond a corner the corner cell does. So there are 4 * side + 4 continuations, however many columns lie outside.
-Shapes: side, columns along the window; G = 4 * side + 4 ring columns.
+Shapes: side, columns along the window; G = 4 * side + 4 ring columns. numpy only.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import torch
-from jaxtyping import Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from genie.columns import CELLS
+from genie.grid import CELLS
 
 
 def ring_count(side: int) -> int:
@@ -41,16 +38,9 @@ def ring_cells(side: int) -> NDArray[np.int64]:
 
 
 @functools.cache
-def _index_of_place(side: int) -> NDArray[np.int64]:
+def ring_table(side: int) -> NDArray[np.int64]:
+    """Index of the ring column at coordinates (i - 1, j - 1), flat [(side + 2) ** 2]; 0 within the ring."""
     table = np.zeros((side + 2, side + 2), np.int64)
     i, j = _places(side).T + 1
     table[i, j] = np.arange(len(i))
     return table.ravel()
-
-
-def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:
-    """The ring column that each column outside the window continues; columns relative to its corner."""
-    clamped = torch.clamp(column, -1, side) + 1
-    table = torch.from_numpy(_index_of_place(side)).to(column.device)
-    flat: Tensor = table[(clamped[..., 0] * (side + 2) + clamped[..., 1]).long()]
-    return flat

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from genie.attention import KeyBlock, KeysValues, Layer, Places, places
-from genie.columns import COLUMN_M
 from genie.config import GateConfig
 from genie.gated_state import Slots
+from genie.grid import COLUMN_M
 from genie.memory import read
 from perception.types import GRID
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genie.attention import key_width
-from genie.columns import COLUMNS
 from genie.config import ModelConfig
+from genie.grid import COLUMNS
 
 
 class StreamState(NamedTuple):

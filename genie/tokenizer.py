@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.columns import CELLS, HEIGHT, take_rows, to_columns
+from genie.columns import take_rows, to_columns
+from genie.grid import CELLS, HEIGHT
 from genie.observation import FAST, MEASURED
 from perception.types import NUM_CLASSES
 

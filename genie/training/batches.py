@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genie.columns import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.config import TrainConfig
+from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.observation import AXIS, CENTER, HEADING, VECTORS, ObservedScene
 from genie.training.targets import TrainingScene
 from perception.types import FREE, GRID, GROUND, MOVABLE

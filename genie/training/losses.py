@@ -125,7 +125,7 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     to_static[list(STATIC)] = torch.arange(len(STATIC), device=logits.device)
     truth = to_static[batch.invent_truth.long()].flatten()
     copied = model.invention.copied(side, batch.invent, ring)
-    weight = torch.where(model.invention.static == FREE, FREE_WEIGHT, 1.0)
+    weight = torch.tensor([FREE_WEIGHT if c == FREE else 1.0 for c in STATIC], device=logits.device)
     learned_loss = nn.functional.cross_entropy(logits.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     copied_loss = nn.functional.cross_entropy(copied.flatten(0, 2), truth, weight, ignore_index=IGNORE)
     return learned_loss, copied_loss

@@ -10,10 +10,11 @@ import torch
 
 from calib.transforms import se3_from_xyz_yaw
 from genie.decoder import Invented
-from genie.forecast import INVENTED, MOVED, OBSERVED, KeptColumns, SeenRows, border_rows, move
+from genie.forecast import INVENTED, MOVED, OBSERVED, KeptColumns, SeenRows, move
+from genie.model_forecaster import tick_tensors
 from genie.observation import CENTER, ObservedScene, observe, start_observer
 from genie.plain_move import plain_move
-from genie.rows import as_rows, as_voxels
+from genie.rows import as_voxels
 from perception.types import DRIVEABLE, FREE, HORIZONS_S, Occupancy, SensorFrame
 
 CAR, MANMADE = 4, 15
@@ -64,24 +65,21 @@ class Shown(NamedTuple):
 
 
 def torch_move(scene: ObservedScene, displacement: np.ndarray, trajectory: np.ndarray) -> Shown:
-    seen = SeenRows(
-        torch.from_numpy(as_rows(scene.semantics)).reshape(-1, 4),
-        torch.from_numpy(scene.object_id).reshape(-1),
-        torch.from_numpy(scene.object_cells),
-        torch.from_numpy(scene.uncovered).reshape(-1),
-    )
+    seen, _ = tick_tensors(scene)
     moved = move(
-        seen,
-        torch.from_numpy(scene.objects[:, CENTER]),
+        SeenRows(
+            seen.rows.reshape(-1, 4),
+            seen.object_id.reshape(-1),
+            seen.object_cells,
+            seen.bare,
+            seen.movers,
+            seen.border_ground,
+        ),
+        seen.objects[:, CENTER],
         torch.from_numpy(displacement.astype(np.float32)),
         torch.from_numpy(trajectory.astype(np.float32)),
-        border_rows(seen),
         no_invention(),
-        KeptColumns(
-            torch.from_numpy(scene.evidence_row),
-            torch.from_numpy(as_rows(scene.evidence)),
-            torch.from_numpy(scene.fine_from_ego),
-        ),
+        KeptColumns(seen.evidence_row, seen.evidence, seen.evidence_moves, seen.fine_from_ego),
     )
     return Shown(torch.from_numpy(as_voxels(moved.rows.numpy())), moved.origin)
 
