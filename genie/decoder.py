@@ -17,14 +17,18 @@ from genie.columns import invert, local_positions, take_rows, transform
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.ring import ring_table
 from genie.tokenizer import ColumnTokenizer
-from perception.types import CLASS_NAMES, FREE, GRID, GROUND, HORIZONS_S, NUM_CLASSES
+from perception.types import CLASS_NAMES, GRID, HORIZONS_S, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
 EXTENDED = COLUMNS + 2 * PAD
 # Only what stands is invented, and nothing that is rarer than it is likely: barriers, cones and others.
 STATIC = tuple(range(CLASS_NAMES.index("driveable_surface"), NUM_CLASSES))
-PRIOR_LOGIT = 4.0
-MARGIN = 1.0  # on the car what is copied stays unless another class is e times as likely
+GROUND_GOES_ON, STANDING_GOES_ON, FIRST_CLASS = 0, 1, 2  # options; then the static classes in their order
+OPTIONS = FIRST_CLASS + len(STATIC)
+BLOCKS = 4  # of 2x2 cells in a column
+PRIOR_LOGIT = 4.0  # of ground that goes on, before anything is learned
+MARGIN = 1.0
+FARTHEST = PAD  # columns out from a border that are told apart
 
 
 class Invented(NamedTuple):
@@ -54,13 +58,11 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
 
 
 class Invention(nn.Module):
-    """Each invented column asks the tokens, starting from the ring column that it continues and the ground in it.
+    """Each invented column asks the border's tokens, starting from the ring column that it continues.
 
-    What stands in the ring goes on as far as it is trusted to: a trust per column and class, learned from nothing.
+    For each block of 2x2 cells at each height it weighs OPTIONS: the ground in the ring goes on (and all above it is
+    free), or what stands there does, or it is one of the static classes.
     """
-
-    rank: Tensor
-    copied_rank: Tensor
 
     def __init__(self, width: int, heads: int, decoder_width: int) -> None:
         super().__init__()
@@ -71,16 +73,15 @@ class Invention(nn.Module):
         self.attention = Attention(width, heads)
         self.norm_hidden = nn.LayerNorm(width)
         self.hidden = nn.Sequential(nn.Linear(width, decoder_width), nn.GELU())
-        self.logits = nn.Linear(decoder_width, CELLS * CELLS * HEIGHT * len(STATIC))
-        self.trust = nn.Linear(decoder_width, len(STATIC))
-        for layer in (self.logits, self.trust):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        # By class id: its rank in STATIC, and the rank of what is copied of it (ground; free elsewhere).
-        rank = torch.tensor([STATIC.index(c) if c in STATIC else STATIC.index(FREE) for c in range(NUM_CLASSES)])
-        copied = torch.tensor([STATIC.index(c if c in GROUND else FREE) for c in range(NUM_CLASSES)])
-        self.register_buffer("rank", rank, persistent=False)
-        self.register_buffer("copied_rank", copied, persistent=False)
+        self.logits = nn.Linear(decoder_width, BLOCKS * HEIGHT * OPTIONS)
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing learned: the ground goes on."""
+        with torch.no_grad():
+            self.logits.weight.zero_()
+            self.logits.bias.zero_()
+            self.logits.bias.view(-1, OPTIONS)[:, GROUND_GOES_ON] = PRIOR_LOGIT
 
     def forward(
         self,
@@ -89,58 +90,61 @@ class Invention(nn.Module):
         position: Int[Tensor, "B R 2"],
         ring: Int[Tensor, "B G 16 16"],
         tokenizer: ColumnTokenizer,
-        prior: float = PRIOR_LOGIT,
-    ) -> Float[Tensor, "B R 256 S"]:
-        """Logits over the static classes.
+    ) -> Float[Tensor, "B R 4 16 O"]:
+        """Logits of the options.
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
-            ring: class ids of what stands in the ring around the window (genie/ring.py). The ground in it is the prior,
-                and what is left without learning.
-            prior: the logit of what is copied.
+            ring: class ids of what stands in the ring around the window (genie/ring.py), nothing movable in it.
         """
+        asked = self._ask(tokens, side, position, ring, tokenizer)
+        logits: Tensor = self.logits(self.hidden(self.norm_hidden(asked)))
+        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
+
+    def classes(
+        self,
+        logits: Float[Tensor, "B R 4 16 O"],
+        side: int,
+        position: Int[Tensor, "B R 2"],
+        standing: Int[Tensor, "B G 16 16"],
+        ground: Int[Tensor, "B G 16 16"],
+    ) -> Int[Tensor, "B R 16 16"]:
+        """Class ids. The ground goes on unless another option is e times as likely: it takes evidence to change it."""
+        margin = torch.zeros(OPTIONS, device=logits.device)
+        margin[GROUND_GOES_ON] = MARGIN
+        choice = (logits + margin).argmax(dim=-1).to(torch.int32)[:, :, block_of_cell(logits.device)]
         continues = ring_of(position, side)
-        hidden = self.hidden(self.norm_hidden(self._ask(tokens, side, position, continues, ring, tokenizer)))
-        residual = self.logits(hidden).unflatten(-1, (-1, len(STATIC)))
-        return residual + self._carried_on(self.trust(hidden), continues, ring, prior)
-
-    def classes(self, logits: Float[Tensor, "B R 256 S"]) -> Int[Tensor, "B R 256"]:
-        return logits.argmax(dim=-1).to(torch.int32) + STATIC[0]
-
-    def copied(
-        self, side: int, position: Int[Tensor, "B R 2"], ring: Int[Tensor, "B G 16 16"]
-    ) -> Float[Tensor, "B R 256 S"]:
-        """The logits without anything learned."""
-        trust = torch.zeros(*position.shape[:2], len(STATIC), device=position.device)
-        return self._carried_on(trust, ring_of(position, side), ring, PRIOR_LOGIT)
+        stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
+        static = choice + (STATIC[0] - FIRST_CLASS)
+        return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
 
     def _ask(
-        self, tokens: Tensor, side: int, position: Tensor, continues: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
+        self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
     ) -> Float[Tensor, "B R d"]:
         edge = torch.clamp(position, 0, side - 1)
         nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
-        away = (position - edge).to(tokens.dtype) / COLUMNS
-        query = nearest + take_rows(tokenizer.voxels(ring), continues)
-        query = query + self.offset(torch.cat([away, away.abs()], dim=-1))
+        query = nearest + take_rows(tokenizer.voxels(ring), ring_of(position, side)) + self._away(position - edge)
         head_width = tokens.shape[-1] // self.heads
-        asked = read_columns(side, tokens.device)
-        read = self.attention.cache(self.norm_tokens(tokens[:, asked]))
-        there = places(local_positions(side, tokens.device)[asked].unsqueeze(0), head_width)
+        border = border_columns(side, tokens.device)
+        read = self.attention.cache(self.norm_tokens(tokens[:, border]))
+        there = places(local_positions(side, tokens.device)[border].unsqueeze(0), head_width)
         # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
         here = places(position.to(tokens.dtype), head_width)._replace(xy=edge.to(tokens.dtype))
         return query + self.attention(self.norm_query(query), here, read, there)
 
-    def _carried_on(
-        self, trust: Float[Tensor, "B R S"], continues: Int[Tensor, "B R"], ring: Tensor, prior: float
-    ) -> Float[Tensor, "B R 256 S"]:
-        """What the ring's content adds to the logits: a small table per column, looked up by the class in the ring."""
-        batch, count, kinds = trust.shape
-        table = trust.unsqueeze(-2) * torch.eye(kinds, device=trust.device)  # the class itself is trusted so much,
-        copied = nn.functional.one_hot(self.copied_rank[STATIC[0] :], kinds).to(trust.dtype)
-        table = table + copied * prior  # and what is copied of it has the prior
-        kind = take_rows(self.rank[ring.long()].flatten(2), continues)  # (B, R, 256)
-        row = torch.arange(batch * count, device=trust.device).reshape(batch, count, 1) * kinds + kind
-        return table.reshape(-1, kinds)[row]
+    def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:
+        """What the way out from the border says: a table over all ways, which an export computes once."""
+        axis = torch.arange(-FARTHEST, FARTHEST + 1, dtype=torch.float32, device=away.device) / COLUMNS
+        ways = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(-1, 2)
+        table: Tensor = self.offset(torch.cat([ways, ways.abs()], dim=-1))
+        away = away.clamp(-FARTHEST, FARTHEST)
+        return table[(away[..., 0] + FARTHEST) * (2 * FARTHEST + 1) + away[..., 1] + FARTHEST]
+
+
+def block_of_cell(device: torch.device) -> Int[Tensor, " 16"]:
+    """The block of 2x2 cells that each cell of a column is in."""
+    i, j = np.divmod(np.arange(CELLS * CELLS), CELLS)
+    return torch.from_numpy(i // 2 * 2 + j // 2).to(device)
 
 
 def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:
@@ -151,8 +155,7 @@ def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:
     return flat
 
 
-def read_columns(side: int, device: torch.device) -> Int[Tensor, " A"]:
-    """Columns of a window that invention reads: all at the border, every third within. Tokens have read each other."""
+def border_columns(side: int, device: torch.device) -> Int[Tensor, " A"]:
+    """Columns at a window's border: what invention reads. Tokens have read each other before."""
     i, j = np.divmod(np.arange(side * side), side)
-    border = (i == 0) | (j == 0) | (i == side - 1) | (j == side - 1)
-    return torch.from_numpy(np.flatnonzero(border | ((i % 3 == 0) & (j % 3 == 0)))).to(device)
+    return torch.from_numpy(np.flatnonzero((i == 0) | (j == 0) | (i == side - 1) | (j == side - 1))).to(device)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import planar
-from perception.types import FREE, GRID
+from perception.types import FREE, GRID, MOVABLE
 
 FINE_M = GRID.voxel_size / 2
 FINE_SIDE = 576  # 115.2 m: holds the 80 m grid at any heading
@@ -25,6 +25,7 @@ MAX_KEPT = 8192  # columns that differ from the present observation; real motion
 FADE_MPS = 0.03  # an observation one second older counts as 3 cm farther
 CELLS = GRID.shape[0] * GRID.shape[1]
 NOTHING_KEPT = 0
+_MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 
 
 class Evidence(NamedTuple):
@@ -85,12 +86,18 @@ def start_evidence() -> Evidence:
 
 
 def fuse(
-    evidence: Evidence, semantics: NDArray[np.uint8], world_from_ego: NDArray[np.float64], dt_s: float
+    evidence: Evidence,
+    semantics: NDArray[np.uint8],
+    world_from_ego: NDArray[np.float64],
+    dt_s: float,
+    trail: NDArray[np.bool_] | None = None,
 ) -> tuple[FusedEvidence, Evidence]:
     """Takes one observation in.
 
     Args:
         semantics: uint8 [200, 200, 16] in the ego frame.
+        trail: bool [200, 200], cells beside something that moves: what is kept there and can move is where it was, and
+            is not looked up.
         world_from_ego: float64 [4, 4]; its height, roll and pitch are not used: a column stays a column.
         dt_s: time since the observation before.
     """
@@ -117,6 +124,14 @@ def fuse(
     columns[: len(unlike)] = kept.columns.reshape(-1, GRID.shape[2])[unlike[:MAX_KEPT]]
     row[unlike] = NOTHING_KEPT
     row[unlike[:MAX_KEPT]] = 1 + CELLS + np.arange(min(len(unlike), MAX_KEPT), dtype=np.int32)
+    if trail is not None:
+        beside = trail.ravel().take(cell)
+        shown = row[at.canvas]
+        can_move = _MOVABLE[np.concatenate([observed[cell[beside]], columns])].any(axis=1)  # few cells, few columns
+        near = can_move[: np.count_nonzero(beside)]
+        kept_row = np.clip(shown[beside] - 1 - CELLS, 0, MAX_KEPT - 1)
+        ghost = np.where(shown[beside] > CELLS, can_move[len(near) :][kept_row], near)
+        row[at.canvas[beside][ghost]] = NOTHING_KEPT
     fine_from_ego = np.append(pose[:2] - corner_m, pose[2]).astype(np.float32)
     return FusedEvidence(row.reshape(FINE_SIDE, FINE_SIDE), columns, fine_from_ego), kept
 

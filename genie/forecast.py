@@ -26,7 +26,7 @@ from torch import Tensor
 
 from genie.columns import compose
 from genie.decoder import EXTENDED, PAD, Invented
-from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT
+from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT, NOTHING_KEPT
 from genie.grid import CELLS, COLUMNS
 from genie.landing import landings
 from genie.observation import MAX_OBJECT_CELLS, MOVES_ABOVE_M
@@ -43,10 +43,6 @@ MOVER_ROWS = BARE_ROWS + MAX_OBJECT_CELLS
 BORDER_ROWS = MOVER_ROWS + MAX_OBJECT_CELLS
 INVENTED_ROWS = BORDER_ROWS + ring_count(COLUMNS) * CELLS * CELLS
 OBSERVED, MOVED, INVENTED = 0, 1, 2  # where a forecast cell came from
-# A looked-up value is a row plus a multiple of FLAG; kept evidence is shown where the two multiples sum to three:
-# 2 * FLAG present cells take any evidence, 1 * FLAG (beside a mover, whose trail it may be) only what cannot move;
-# 2 * FLAG evidence that cannot move, 1 * FLAG evidence that can; 0 none, or a cell that takes none.
-FLAG = 1 << 20
 
 
 class SeenRows(NamedTuple):
@@ -68,12 +64,10 @@ class SeenRows(NamedTuple):
 
 
 class KeptColumns(NamedTuple):
-    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3];
-    moves: int32 [M], 1 where something movable is in that column."""
+    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3]."""
 
     row: Tensor
     columns: Tensor
-    moves: Tensor
     fine_from_ego: Tensor
 
 
@@ -103,7 +97,7 @@ def _plain_background() -> NDArray[np.int32]:
     column = np.stack([np.floor_divide(i, CELLS), np.floor_divide(j, CELLS)], -1)
     clamped = column.clip(-1, COLUMNS) + 1
     ring = ring_table(COLUMNS)[clamped[..., 0] * (COLUMNS + 2) + clamped[..., 1]]
-    row = np.where(inside, i * SIDE + j + 2 * FLAG, BORDER_ROWS + ring * CELLS * CELLS + i % CELLS * CELLS + j % CELLS)
+    row = np.where(inside, i * SIDE + j, BORDER_ROWS + ring * CELLS * CELLS + i % CELLS * CELLS + j % CELLS)
     return np.append(row.ravel(), 0).astype(np.int32)
 
 
@@ -114,7 +108,8 @@ def _extended_index(cells: Tensor) -> Tensor:
 
 
 def extended_background(seen: SeenRows, moves: Tensor, chosen: Int[Tensor, " R"]) -> Int[Tensor, " E"]:
-    """Row (and flag) of each cell of the extended grid: one table for all horizons.
+    """Row of each cell of the extended grid, BARE_ROWS and above where no evidence of the past may be shown: one table
+    for all horizons.
 
     Args:
         moves: bool [C], that object cell will have been left.
@@ -122,23 +117,14 @@ def extended_background(seen: SeenRows, moves: Tensor, chosen: Int[Tensor, " R"]
     """
     device = seen.rows.device
     table = torch.from_numpy(_plain_background()).to(device)
-    unread = EXTENDED_SIDE * EXTENDED_SIDE
     within = torch.arange(CELLS * CELLS, device=device)
     corner = torch.div(chosen, EXTENDED, rounding_mode="trunc") * CELLS * EXTENDED_SIDE + chosen % EXTENDED * CELLS
     place = torch.div(within, CELLS, rounding_mode="trunc") * EXTENDED_SIDE + within % CELLS
     decoded = (corner.reshape(-1, 1) + place).reshape(-1)
     rows = torch.arange(len(decoded), dtype=torch.int32, device=device) + INVENTED_ROWS
     table = table.index_put((decoded.long(),), rows)
-
     cells = seen.object_cells.clamp(min=0)
-    i, j = torch.div(cells, SIDE, rounding_mode="trunc"), cells % SIDE
-    step = torch.arange(-1, 2, dtype=torch.int32, device=device)
-    beside_i = (i.reshape(-1, 1) + step).clamp(0, SIDE - 1).unsqueeze(2)
-    beside_j = (j.reshape(-1, 1) + step).clamp(0, SIDE - 1).unsqueeze(1)
-    beside = (beside_i * SIDE + beside_j).reshape(len(cells), -1)
-    where = torch.where(moves.unsqueeze(1), _extended_index(beside), unread)
-    table = table.index_put((where.reshape(-1).long(),), (beside + FLAG).reshape(-1))
-    where = torch.where(moves, _extended_index(cells), unread)
+    where = torch.where(moves, _extended_index(cells), EXTENDED_SIDE * EXTENDED_SIDE)
     return table.index_put((where.long(),), torch.arange(len(cells), dtype=torch.int32, device=device) + BARE_ROWS)
 
 
@@ -161,21 +147,14 @@ def _flat(u: Tensor, v: Tensor, side: int) -> Tensor:
 
 
 def background_rows(
-    trajectory: Float[Tensor, "H 3"], extended: Int[Tensor, " E"], kept: KeptColumns, can_move: Tensor
+    trajectory: Float[Tensor, "H 3"], extended: Int[Tensor, " E"], kept: KeptColumns
 ) -> Int[Tensor, "H 200 200"]:
-    """Row of each future cell if nothing moved into it.
-
-    Args:
-        can_move: bool [40000 + M], of the observed and the kept rows: something movable is in it.
-    """
+    """Row of each future cell if nothing moved into it."""
     corner = GRID.origin[0] - PAD * CELLS * GRID.voxel_size
     here = look_up(extended, _flat(*_affine(trajectory, corner, GRID.voxel_size), EXTENDED_SIDE))
     fine_from_future = compose(kept.fine_from_ego.unsqueeze(0), trajectory)
     canvas = look_up(kept.row.reshape(-1), _flat(*_affine(fine_from_future, 0.0, FINE_M), FINE_SIDE))
-    rows = torch.arange(len(can_move), dtype=torch.int32, device=can_move.device)
-    flagged = torch.where(can_move, rows + FLAG, rows + 2 * FLAG)
-    evidence = look_up(torch.nn.functional.pad(flagged, (1, 0)), canvas)
-    return torch.where(here + evidence >= 3 * FLAG, evidence, here) % FLAG
+    return torch.where((canvas != NOTHING_KEPT) & (here < BARE_ROWS), canvas - 1, here)
 
 
 def move(
@@ -196,9 +175,8 @@ def move(
     moving = torch.nn.functional.pad((last * last).sum(-1) > MOVES_ABOVE_M**2, (1, 0))
     owner = torch.where(seen.object_cells < 0, 0, look_up(seen.object_id, seen.object_cells.clamp(min=0)))
     moves = look_up(moving, owner)
-    can_move = torch.cat([seen.object_id > 0, kept.moves > 0])
     extended = extended_background(seen, moves, invented.chosen)
-    background = background_rows(trajectory, extended, kept, can_move)
+    background = background_rows(trajectory, extended, kept)
     landed = landings(trajectory, displacement, objects_center, seen.object_cells.clamp(min=0), owner, moves)
     # One cell more, for what lands nowhere.
     row = torch.nn.functional.pad(background.reshape(-1), (0, 1))

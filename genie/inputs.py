@@ -29,8 +29,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     border_standing: int32 [G, 16, 4], of each cell of the ring around the grid: what stands there and goes on outwards,
         nothing movable. border_ground: the same, ground alone.
     objects:         float32 [K, F].
-    evidence_row:    int32 [F, F]. evidence: int32 [M, 4]. evidence_moves: int32 [M], 1 where something movable is in
-        it. fine_from_ego: float32 [3].
+    evidence_row:    int32 [F, F]. evidence: int32 [M, 4]. fine_from_ego: float32 [3].
     ego_motion, ego_velocity: float32 [3]. continues, dt: float32 [1].
     """
     columns = scene.semantics.reshape(-1, scene.semantics.shape[2])
@@ -51,7 +50,6 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
         "objects": scene.objects,
         "evidence_row": scene.evidence_row,
         "evidence": as_rows(scene.evidence),
-        "evidence_moves": _MOVABLE[scene.evidence].any(-1).astype(np.int32),
         "fine_from_ego": scene.fine_from_ego,
         "ego_motion": scene.ego_motion,
         "ego_velocity": scene.ego_velocity,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from genie.attention import KeysValues, Layer, Places, places
 from genie.columns import Window, compose, invert, local_positions, take_rows, warp_columns, whole_grid
 from genie.config import ModelConfig
-from genie.decoder import EXTENDED, MARGIN, PAD, PRIOR_LOGIT, Invented, Invention, choose_columns
+from genie.decoder import EXTENDED, PAD, Invented, Invention, choose_columns
 from genie.forecast import KeptColumns, Moved, SeenRows, look_up, move
 from genie.gate import ChangeGate
 from genie.grid import CELLS, COLUMNS, HEIGHT
@@ -49,7 +49,6 @@ class TrackedOccupancy(NamedTuple):
     objects: Float[Tensor, "K F"]
     evidence_row: Int[Tensor, "F F"]
     evidence: Int[Tensor, "M 4"]
-    evidence_moves: Int[Tensor, " M"]
     fine_from_ego: Float[Tensor, 3]
 
 
@@ -132,10 +131,8 @@ class GenieDrive(nn.Module):
             occupancy.movers,
             occupancy.border_ground,
         )
-        invented = self._invent(unpack(occupancy.border_standing), tokens, trajectory)
-        kept = KeptColumns(
-            occupancy.evidence_row, occupancy.evidence, occupancy.evidence_moves, occupancy.fine_from_ego
-        )
+        invented = self._invent(unpack(occupancy.border_standing), unpack(occupancy.border_ground), tokens, trajectory)
+        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
         center = occupancy.objects[:, CENTER]
         moved = move(seen, center, motion.displacement[0], trajectory, invented, kept)
         return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
@@ -192,13 +189,13 @@ class GenieDrive(nn.Module):
         ]
         return past, readable.reshape(1, -1)
 
-    def _invent(self, standing: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
+    def _invent(self, standing: Tensor, ground: Tensor, tokens: Tensor, trajectory: Tensor) -> Invented:
         chosen = choose_columns(trajectory, self.config.invented)
         column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="trunc"), chosen % EXTENDED], dim=-1) - PAD
-        logits = self.invention(
-            tokens, COLUMNS, column.unsqueeze(0), standing.unsqueeze(0), self.tokenizer, PRIOR_LOGIT + MARGIN
-        )
-        return Invented(chosen, self.invention.classes(logits).reshape(-1, HEIGHT))
+        position = column.unsqueeze(0)
+        logits = self.invention(tokens, COLUMNS, position, standing.unsqueeze(0), self.tokenizer)
+        classes = self.invention.classes(logits, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
+        return Invented(chosen, classes.reshape(-1, HEIGHT))
 
     def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
         horizons = len(HORIZONS_S)

@@ -99,9 +99,7 @@ def zero_parts(model: GenieDrive, parts: tuple[str, ...]) -> GenieDrive:
         if "motion" in parts:
             model.motion.measured_scale.zero_()
         if "invention" in parts:
-            for layer in (model.invention.logits, model.invention.trust):
-                layer.weight.zero_()
-                layer.bias.zero_()
+            model.invention.forget()
     return model
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,8 +98,8 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
     components = find_components(frame.occupancy.semantics)
     tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
     motion, velocity, continues = _ego(state, frame, dt)
-    fused, evidence = _fuse(state, frame, dt)
     objects = object_features(components, tracks, frame.world_from_ego)
+    fused, evidence = _fuse(state, frame, dt, _trail(components.object_id, objects))
     scene = ObservedScene(
         semantics=frame.occupancy.semantics,
         object_id=components.object_id,
@@ -117,10 +118,18 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
     return scene, ObserverState(tracks, evidence, frame.world_from_ego, frame.stamp_us)
 
 
-def _fuse(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[FusedEvidence, Evidence | None]:
+def _trail(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Cells within one cell of an object that moves, [200, 200]."""
+    moves = np.append(False, np.hypot(*objects[:, MEASURED].T) > 0)
+    return cv2.dilate(moves[object_id].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def _fuse(
+    state: ObserverState, frame: SensorFrame, dt: float, trail: NDArray[np.bool_]
+) -> tuple[FusedEvidence, Evidence | None]:
     if state.evidence is None or frame.occupancy is None:
         return NO_EVIDENCE, None
-    return fuse(state.evidence, frame.occupancy.semantics, frame.world_from_ego, dt if state.stamp_us else 0.0)
+    return fuse(state.evidence, frame.occupancy.semantics, frame.world_from_ego, dt if state.stamp_us else 0.0, trail)
 
 
 def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[np.float32], ...]:

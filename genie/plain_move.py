@@ -5,7 +5,6 @@ It is what the tracker baseline shows and what the fast path is tested against.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,7 +45,6 @@ def plain_move(
     bare = np.where(_GROUND[scene.semantics], scene.semantics, FREE).reshape(-1, GRID.shape[2])
     bare = bare[scene.uncovered.ravel()].reshape(GRID.shape)
     remaining = np.where(moves[scene.object_id][..., None], bare, scene.semantics)
-    beside = cv2.dilate(moves[scene.object_id].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     over_ground = np.where(_MOVABLE[scene.semantics], scene.semantics, bare)
     reach = _reach(scene)
     out = np.empty((len(trajectory), *GRID.shape), np.uint8)
@@ -57,8 +55,7 @@ def plain_move(
         out[h] = remaining[i, j]
         if fused:
             kept, columns = _kept(scene, there_x, there_y)
-            trail = beside[i, j] & _MOVABLE[columns].any(-1)
-            use = kept & inside & ~trail
+            use = kept & inside & ~moves[scene.object_id][i, j]
             out[h][use] = columns[use]
         out[h][~inside] = bare[i, j][~inside] if fill else FREE
         for k in np.flatnonzero(moves[1:]):

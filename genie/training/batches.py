@@ -32,8 +32,9 @@ class Batch(NamedTuple):
     semantics uint8 [B, P+1, 4C, 4C, 16]; object_id int32 [B, P+1, 4C, 4C]; objects float32 [B, P+1, K, F];
     first int64 [B, P+1, 2], corner column of each crop; past_from_now float32 [B, P, 3];
     ego_velocity float32 [B, 3];
-    standing uint8 [B, 16 C C, 16], the present crop without what is movable; invent int64 [B, R, 2], columns relative
-    to the corner; invent_truth uint8 [B, R, 256]; displacement float32 [B, H, K, 3], known bool [B, H, K];
+    standing, ground uint8 [B, 16 C C, 16], the present crop without what is movable, and its ground alone;
+    invent int64 [B, R, 2], columns relative to the corner; invent_truth uint8 [B, R, 256];
+    displacement float32 [B, H, K, 3], known bool [B, H, K];
     trajectory float32 [B, H, 3] with NaN where unknown.
     more_*: objects of M other frames, without their surroundings: they cost next to nothing.
     """
@@ -45,6 +46,7 @@ class Batch(NamedTuple):
     past_from_now: Tensor
     ego_velocity: Tensor
     standing: Tensor
+    ground: Tensor
     invent: Tensor
     invent_truth: Tensor
     displacement: Tensor
@@ -104,9 +106,10 @@ def _sample(
     bare = np.where(_GROUND[now.semantics], now.semantics, FREE).reshape(-1, HEIGHT)[now.uncovered.reshape(-1)]
     movable = _MOVABLE[now.semantics].any(-1, keepdims=True)
     standing = np.where(movable, bare.reshape(GRID.shape), now.semantics)
-    standing = standing[_cells(first[0], side), _cells(first[1], side)].reshape(-1, HEIGHT)
+    part = (_cells(first[0], side), _cells(first[1], side))
+    standing, ground = (whole[part].reshape(-1, HEIGHT) for whole in (standing, bare.reshape(GRID.shape)))
     if mini:
-        semantics, truth, standing = _ONLY_OCC3D[semantics], _ONLY_OCC3D[truth], _ONLY_OCC3D[standing]
+        semantics, truth, standing, ground = (_ONLY_OCC3D[x] for x in (semantics, truth, standing, ground))
     flip = _FLIP if mirrored else np.ones(3, np.float32)
     return (
         semantics,
@@ -116,6 +119,7 @@ def _sample(
         np.asarray(past_from_now, np.float32).reshape(history, 3),
         now.ego_velocity,
         standing,
+        ground,
         invent.astype(np.int64),
         truth.reshape(len(invent), -1),
         scene.displacement[t] * flip,
