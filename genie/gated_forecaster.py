@@ -8,29 +8,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.transforms import se3_from_xyz_yaw
 from genie.buckets import START, choose_bucket, refresh_due
 from genie.forecaster import ForecastResult
 from genie.gated import gate_input, gated_tick
 from genie.gated_state import empty_gated_state
 from genie.model import Forecast, GenieDrive
-from genie.model_forecaster import plan_tensors, tick_tensors
+from genie.model_forecaster import plan_tensors, tick_tensors, told
 from genie.observation import ObservedScene, observe, start_observer
-from genie.rows import as_voxels
 from perception.types import SensorFrame
 
 
 class GatedForecaster:
     """buckets: how many ticks took each bucket, over all sequences."""
 
-    def __init__(self, model: GenieDrive, name: str) -> None:
-        self.model, self.name = model, name
+    def __init__(self, model: GenieDrive, name: str, *, show_fill: bool = True, keep_evidence: bool = True) -> None:
+        """See genie.model_forecaster.ModelForecaster."""
+        self.model, self.name, self.show_fill, self.keep_evidence = model, name, show_fill, keep_evidence
         self.buckets: Counter[int] = Counter()
         self.needed: list[int] = []
         self.reset()
 
     def reset(self) -> None:
-        self._observer = start_observer()
+        self._observer = start_observer(keep_evidence=self.keep_evidence)
         self._state = empty_gated_state(self.model.config)
         self._bucket = START
         self._pending: ObservedScene | None = None
@@ -41,12 +40,7 @@ class GatedForecaster:
         self._pending, self._observer = observe(frame, self._observer)
 
     def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
-        forecast = self._tick(ego_from_future)
-        trajectory = forecast.trajectory.numpy().astype(np.float64)
-        xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
-        poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
-        voxels = as_voxels(forecast.rows.numpy())
-        return ForecastResult(voxels, poses, forecast.origin.numpy(), forecast.confidence.numpy())
+        return told(self._tick(ego_from_future), ego_from_future, show_fill=self.show_fill)
 
     @torch.inference_mode()
     def _tick(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:

@@ -1,27 +1,22 @@
-"""A trained model, in PyTorch, as a forecaster for evaluation."""
+"""A trained model in its dense form, in PyTorch, as a forecaster for evaluation."""
 
 from __future__ import annotations
 
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.errors import InputError
 from calib.transforms import planar, se3_from_xyz_yaw
 from genie.forecast import INVENTED
-from genie.forecaster import Forecaster, ForecastResult
+from genie.forecaster import ForecastResult
 from genie.inputs import model_inputs
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import ObservedScene, observe, start_observer
 from genie.rows import as_voxels
 from genie.state import empty_state
-from genie.training.checkpoint import load_model
 from perception.types import FREE, HORIZONS_S, SensorFrame
-
-ABLATIONS = ("motion", "correction", "invention", "fill", "evidence")
 
 
 class ModelForecaster:
@@ -46,14 +41,7 @@ class ModelForecaster:
         self._recent.append(scene)
 
     def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
-        forecast = self.run(ego_from_future)
-        trajectory = forecast.trajectory.numpy().astype(np.float64)
-        xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
-        poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
-        semantics = as_voxels(forecast.rows.numpy())
-        if not self.show_fill:
-            semantics[forecast.origin.numpy() == INVENTED] = FREE
-        return ForecastResult(semantics, poses, forecast.origin.numpy(), forecast.confidence.numpy())
+        return told(self.run(ego_from_future), ego_from_future, show_fill=self.show_fill)
 
     @torch.inference_mode()
     def run(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
@@ -66,6 +54,17 @@ class ModelForecaster:
         for scene in past:
             state = self.model.remember(*tick_tensors(scene), state)
         return self.model.step(*tick_tensors(present), state, plan)[0]
+
+
+def told(forecast: Forecast, ego_from_future: NDArray[np.float64] | None, *, show_fill: bool = True) -> ForecastResult:
+    """A forecast as evaluation takes it, at the given future poses or at the model's own."""
+    trajectory = forecast.trajectory.numpy().astype(np.float64)
+    xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
+    poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
+    semantics = as_voxels(forecast.rows.numpy())
+    if not show_fill:
+        semantics[forecast.origin.numpy() == INVENTED] = FREE
+    return ForecastResult(semantics, poses, forecast.origin.numpy(), forecast.confidence.numpy())
 
 
 def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
@@ -81,38 +80,3 @@ def plan_tensors(ego_from_future: NDArray[np.float64] | None) -> Plan:
     if ego_from_future is None:
         return Plan(torch.zeros(len(HORIZONS_S), 3), torch.zeros(1))
     return Plan(torch.from_numpy(planar(ego_from_future).astype(np.float32)), torch.ones(1))
-
-
-def check_ablations(parts: tuple[str, ...]) -> None:
-    for part in parts:
-        if part not in ABLATIONS:
-            raise InputError(f"no part {part!r} to ablate", expected=", ".join(ABLATIONS), fix="choose one of them")
-
-
-def zero_parts(model: GenieDrive, parts: tuple[str, ...]) -> GenieDrive:
-    """Zeroes learned weights in place: `correction` of the measured motion, `motion` (nothing moves but the ego),
-    `invention` (the copied ground remains)."""
-    with torch.no_grad():
-        if "correction" in parts or "motion" in parts:
-            model.motion.residual.weight.zero_()
-            model.motion.residual.bias.zero_()
-        if "motion" in parts:
-            model.motion.measured_scale.zero_()
-        if "invention" in parts:
-            model.invention.forget()
-    return model
-
-
-def load_forecaster(path: Path, parts: tuple[str, ...] = ()) -> Forecaster:
-    """A checkpoint (file or run folder), or an export directory, as a forecaster."""
-    path = Path(path)
-    if (path / "manifest.json").is_file():
-        raise InputError(
-            "an export directory", expected="a checkpoint", fix="use the run folder it came from", path=path
-        )
-    check_ablations(parts)
-    model, _ = load_model(path)
-    name = path.parent.name if path.is_file() else path.name
-    return ModelForecaster(
-        zero_parts(model, parts), name, show_fill="fill" not in parts, keep_evidence="evidence" not in parts
-    )

@@ -44,6 +44,9 @@ def evaluate(
     convention: Annotated[
         Literal["present", "occworld", "i2world"], typer.Option(help="What a class without ground truth counts as.")
     ] = "present",
+    form: Annotated[
+        Literal["gated", "dense"], typer.Option(help="Of a checkpoint: as on the car, or the twin that computes all.")
+    ] = "gated",
     ablate: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Leave parts of a checkpoint out: motion, correction, invention, fill, evidence."),
@@ -64,7 +67,7 @@ def evaluate(
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, _split(scenes))
-    forecasters = [_forecaster(spec, tuple(_split(ablate) or ())) for spec in model]
+    forecasters = [_forecaster(spec, tuple(_split(ablate) or ()), form) for spec in model]
     console = Console()
     results = []
     for forecaster in forecasters:
@@ -98,12 +101,12 @@ def _protocol(name: str | None, source: str) -> str:
     return name
 
 
-def _forecaster(spec: str, parts: tuple[str, ...]) -> Forecaster:
+def _forecaster(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
     """A baseline, a checkpoint or an export folder."""
     if not (Path(spec) / "manifest.json").is_file():
         from genie.evaluation.registry import make_forecaster
 
-        return make_forecaster(spec, parts)
+        return make_forecaster(spec, parts, form)
     if parts:
         from calib.errors import InputError
 

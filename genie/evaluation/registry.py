@@ -11,18 +11,19 @@ from genie.forecaster import Forecaster
 BASELINES = ("copy", "ego-warp", "tracker", "tracker-fused", "constant-velocity")
 
 
-def make_forecaster(spec: str, parts: tuple[str, ...] = ()) -> Forecaster:
+def make_forecaster(spec: str, parts: tuple[str, ...] = (), form: str = "gated") -> Forecaster:
     """A baseline by name, else the checkpoint (file or run folder) at that path.
 
     Args:
         spec: one of BASELINES, or a path.
-        parts: learned parts to zero (genie.model_forecaster.ABLATIONS); checkpoints only.
+        parts: learned parts to zero (genie.checkpoint_forecaster.ABLATIONS); checkpoints only.
+        form: "gated" or "dense"; checkpoints only.
 
     Raises:
         InputError: neither a baseline nor a usable checkpoint.
     """
     if spec not in BASELINES:
-        return _load_checkpoint(spec, parts)
+        return _load_checkpoint(spec, parts, form)
     if parts:
         raise InputError(
             f"{spec} has no learned parts ({', '.join(parts)})",
@@ -42,7 +43,7 @@ def make_forecaster(spec: str, parts: tuple[str, ...] = ()) -> Forecaster:
     return classes[spec]()
 
 
-def _load_checkpoint(spec: str, parts: tuple[str, ...]) -> Forecaster:
+def _load_checkpoint(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
     path = Path(spec)
     if not path.exists():
         raise InputError(
@@ -51,6 +52,6 @@ def _load_checkpoint(spec: str, parts: tuple[str, ...]) -> Forecaster:
             fix="check the name, or train one with `geniedrive train`",
             path=path,
         )
-    from genie.model_forecaster import load_forecaster
+    from genie.checkpoint_forecaster import load_forecaster
 
-    return load_forecaster(path, parts)
+    return load_forecaster(path, parts, form)

@@ -10,11 +10,12 @@ import torch
 
 from calib.transforms import inverse
 from genie.baselines import EgoWarpForecaster
+from genie.checkpoint_forecaster import zero_parts
 from genie.config import load_config
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
 from genie.model import GenieDrive
-from genie.model_forecaster import ModelForecaster, plan_tensors, tick_tensors, zero_parts
+from genie.model_forecaster import ModelForecaster, plan_tensors, tick_tensors
 from genie.observation import ObservedScene, observe, start_observer
 from genie.plain_move import measured_displacement, plain_move
 from genie.rows import as_voxels

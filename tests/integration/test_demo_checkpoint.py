@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from genie.baselines import EgoWarpForecaster
+from genie.checkpoint_forecaster import load_forecaster
 from genie.data.scenes import Scene, choose_scenes, load_scenes
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate
 from genie.evaluation.report import to_json
 from genie.evaluation.rollout import evaluate
 from genie.forecaster import Forecaster
-from genie.model_forecaster import load_forecaster
 from genie.tracker_baseline import TrackerForecaster
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/tiny.safetensors"
