@@ -481,9 +481,8 @@ def test_fake_an_inverted_or_random_scorer_misses_more(score: nn.Module) -> None
 def check_the_pose_is_used(told: Callable[[ObservedScene], ObservedScene]) -> None:
     """While the ego drives, blocks appear; a bucket of 128 has room for them and for what comes into the grid."""
     blocks = [Box(MANMADE, (x, y), (1.2, 1.2), 4, 12) for x in (-9.0, 4.2, 13.8) for y in (-25.0, -20.2, 20.2)]
-    views = [
-        View([*STREET, house(0.3), house(20.3), *(blocks if n > 8 else [])], (0.5 * n, 0.0, 0.0)) for n in range(10)
-    ]
+    street = [*STREET, house(0.3), house(20.3)]
+    views = [View([*street, *(blocks if n > 8 else [])], (0.5 * n, 0.0, 0.0)) for n in range(10)]
     tick = exact().run(told(scene) for scene in observed(views))[-1]
     differs = semantics_of(views[-1]) != semantics_of(views[-1]._replace(boxes=street))
     changed = np.zeros((COLUMNS, COLUMNS), int)
