@@ -42,7 +42,7 @@ from perception.types import FREE, GRID, HORIZONS_S, Occupancy, SensorFrame
 
 OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
 # In the order of GateInput, whose last is the refresh.
-_GATE_READS = ("rows", "object_id", "small", "objects", "ego_motion", "continues", "dt")
+_GATE_READS = ("rows", "raised", "lowered", "object_id", "small", "objects", "ego_motion", "continues", "dt")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,10 @@ class Gate(nn.Module):
         self.gate = model.gate
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        rows, object_id, small, *rest = tensors
-        count = len(GateInput._fields) - 3
-        seen = GateInput(rows.reshape(-1, WORDS), object_id.reshape(-1), small.reshape(-1), *rest[:count])
+        levels, (object_id, small, *rest) = tensors[:3], tensors[3:]
+        count = len(GateInput._fields) - 5
+        rows, raised, lowered = (level.reshape(-1, WORDS) for level in levels)
+        seen = GateInput(rows, raised, lowered, object_id.reshape(-1), small.reshape(-1), *rest[:count])
         chosen = self.gate(seen, ColumnFacts(*rest[count:]))
         link = (chosen.order, chosen.source, chosen.owner, chosen.changed)
         return (chosen.needed, chosen.score, *link, *chosen.columns)

@@ -2,8 +2,8 @@
 
     advance   what each column was computed from, to where it is expected now: by the ego motion, objects by theirs
     assign    to each present column the computed column nearest to it
-    surprise  words of its reference that no observed cell around their expected place holds (the half-voxel bracket);
-              small things exactly
+    surprise  words of its reference that no observed cell around their expected place holds (the half-voxel bracket,
+              a voxel up or down included); small things exactly
     rank      what was never seen and what is due first, then by score; one sorted top-k
 
 The reference of a column changes only when the column is computed, so that a slow drift adds up until it is seen.
@@ -45,11 +45,14 @@ FEATURES = 7
 class GateInput(NamedTuple):
     """The present observation, as far as the gate sees it.
 
-    rows: int32 [40000, 4]. object_id: int32 [40000]. small: int32 [40000] (genie.observation.small_things).
-    objects: [K, F]. now_from_previous: [3]. continues, dt, refresh: [1]; dt in seconds, refresh 1 in a burst.
+    rows, raised, lowered: int32 [40000, 4], as observed, and a voxel higher and lower. object_id: int32 [40000].
+    small: int32 [40000] (genie.observation.small_things). objects: [K, F]. now_from_previous: [3].
+    continues, dt, refresh: [1]; dt in seconds, refresh 1 in a burst.
     """
 
     rows: Tensor
+    raised: Tensor
+    lowered: Tensor
     object_id: Tensor
     small: Tensor
     objects: Tensor
@@ -185,8 +188,10 @@ def surprise(seen: GateInput, expected: ColumnFacts) -> tuple[Float[Tensor, " N"
     low = (at - 0.5).clamp(0, SIDE - 1.01).to(torch.int32)
     corner = low[..., 0] * SIDE + low[..., 1]
     found = torch.zeros_like(expected.reference, dtype=torch.bool)
-    for beside in (0, 1, SIDE, SIDE + 1):
-        found = found | (look_up(seen.rows, corner + beside) == expected.reference)
+    # A slope lifts the ground by a voxel somewhere in every tick of a drive: a voxel up or down is no surprise.
+    for level in (seen.rows, seen.raised, seen.lowered):
+        for beside in (0, 1, SIDE, SIDE + 1):
+            found = found | (look_up(level, corner + beside) == expected.reference)
     words = torch.where(found | ~inside.unsqueeze(-1), 0.0, 1.0).sum(dim=(1, 2))
     here = at.clamp(0, SIDE - 0.01).to(torch.int32)
     differs = look_up(seen.small, here[..., 0] * SIDE + here[..., 1]) != expected.small

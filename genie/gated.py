@@ -34,7 +34,7 @@ CHANGED_WITHIN = 2  # columns: what lies farther from a change is not made stale
 def gate_input(occupancy: TrackedOccupancy, ego: EgoMotion, refresh: Float[Tensor, 1]) -> GateInput:
     """refresh: 1 in a burst (genie.buckets.refresh_due)."""
     return GateInput(
-        occupancy.rows.reshape(-1, WORDS),
+        *(level.reshape(-1, WORDS) for level in (occupancy.rows, occupancy.raised, occupancy.lowered)),
         occupancy.object_id.reshape(-1),
         occupancy.small.reshape(-1),
         occupancy.objects,

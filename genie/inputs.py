@@ -24,7 +24,8 @@ _MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     """By name, in order: the fields of genie.model.TrackedOccupancy, then those of EgoMotion.
 
-    rows:            int32 [200, 200, 4]. object_id, small: int32 [200, 200]. object_cells: int32 [C].
+    rows, raised, lowered: int32 [200, 200, 4], as observed, and a voxel higher and lower.
+    object_id, small: int32 [200, 200]. object_cells: int32 [C].
     bare, movers:    int32 [C, 4], of each object cell: the ground under it, and what is movable in it over that ground.
     border_standing: int32 [G, 16, 4], of each cell of the ring around the grid: what stands there and goes on outwards,
         nothing movable. border_ground: the same, ground alone.
@@ -40,6 +41,8 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     ring = (-1, CELLS * CELLS, standing.shape[-1])
     return {
         "rows": as_rows(scene.semantics),
+        "raised": as_rows(_shifted(scene.semantics, slice(1, None), slice(None, -1))),
+        "lowered": as_rows(_shifted(scene.semantics, slice(None, -1), slice(1, None))),
         "object_id": scene.object_id,
         "object_cells": scene.object_cells,
         "small": scene.small,
@@ -56,6 +59,13 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
         "continues": scene.continues,
         "dt": scene.dt,
     }
+
+
+def _shifted(semantics: NDArray[np.uint8], to: slice, source: slice) -> NDArray[np.uint8]:
+    """Along z; free where nothing comes from."""
+    out = np.full_like(semantics, FREE)
+    out[..., to] = semantics[..., source]
+    return out
 
 
 def _bare(columns: NDArray[np.uint8], scene: ObservedScene, cells: NDArray[np.int64]) -> NDArray[np.uint8]:

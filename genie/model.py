@@ -39,6 +39,8 @@ class TrackedOccupancy(NamedTuple):
     """One observation and the objects in it: see genie.inputs.model_inputs."""
 
     rows: Int[Tensor, "X Y 4"]
+    raised: Int[Tensor, "X Y 4"]
+    lowered: Int[Tensor, "X Y 4"]
     object_id: Int[Tensor, "X Y"]
     object_cells: Int[Tensor, " C"]
     small: Int[Tensor, "X Y"]
