@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from deploy.parity_stream import check_length
+from calib.errors import InputError
 from deploy.pipeline import Pipeline
 from deploy.spec import Manifest, read_manifest
 from genie.data.sequence import Sequence as Stream
 from perception.types import HORIZONS_S
 
 PRESETS = ("tiny", "edge")
-TOTAL = "total"
+TICK, TOTAL = "tick", "total"
 # Ticks apart, as many as Pipeline.warm_up runs: ONNX Runtime allocates in the second one, too (1.5 times the median).
 APART = 2
+
+
+class Clip(NamedTuple):
+    """The first `ticks` frames of a stream."""
+
+    stream: Stream
+    ticks: int
 
 
 @dataclass(frozen=True)
@@ -30,15 +39,19 @@ class Spread:
     max: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class BundleTimes:
-    """name:     of the bundle's config. bundle_id: short sha256 of its manifest.
+    """name:     of the bundle's config, or of the variant. bundle_id: short sha256 of its manifest.
     ticks_ms: stage -> milliseconds of each tick in order; "total" is what the caller waits, all stages and between.
+    rows:     columns that each tick computed (the bucket); 0 for the dense form.
+    starts:   ticks that began a clip.
     """
 
     name: str
     bundle_id: str
-    ticks_ms: dict[str, list[float]]
+    ticks_ms: dict[str, list[float]] = field(default_factory=dict)
+    rows: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
 
     @property
     def first_ms(self) -> dict[str, list[float]]:
@@ -47,8 +60,18 @@ class BundleTimes:
 
     @property
     def later_ms(self) -> dict[str, Spread]:
-        """Of all ticks but those."""
-        return {stage: _spread(values[APART:]) for stage, values in self.ticks_ms.items()}
+        """Of all ticks but the first two of each clip."""
+        return {stage: spread([values[t] for t in self._later(values)]) for stage, values in self.ticks_ms.items()}
+
+    @property
+    def cuts_ms(self) -> list[float]:
+        """The network's time in the first tick of each further clip: a scene cut, where everything is computed anew."""
+        return [self.ticks_ms[TICK][t] for t in self.starts[1:]]
+
+    @property
+    def buckets(self) -> dict[int, int]:
+        """Columns computed -> in how many of the later ticks."""
+        return dict(sorted(Counter(self.rows[t] for t in self._later(self.rows)).items()))
 
     @property
     def rollouts_per_s(self) -> float:
@@ -60,67 +83,70 @@ class BundleTimes:
         """Each step of a rollout counted as a frame, as peers count."""
         return len(HORIZONS_S) * self.rollouts_per_s
 
+    def later(self, stage: str) -> list[float]:
+        """Milliseconds of all ticks but the first two of each clip."""
+        return [self.ticks_ms[stage][t] for t in self._later(self.ticks_ms[stage])]
 
-def _spread(values: list[float]) -> Spread:
-    return Spread(float(np.median(values)), float(np.percentile(values, 95)), max(values))
+    def _later(self, values: Sequence[object]) -> list[int]:
+        apart = {start + t for start in self.starts for t in range(APART)}
+        return [t for t in range(len(values)) if t not in apart]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(float(np.median(values)), float(np.percentile(values, 95)), float(max(values)))
 
 
 def measure(
     bundles: Sequence[Path],
-    stream: Stream,
-    ticks: int,
+    clips: Sequence[Clip],
     *,
     threads: int = 2,
     on_tick: Callable[[], None] = lambda: None,
 ) -> list[BundleTimes]:
     """Times every bundle over the same frames. They take turns, tick by tick, so that a machine that slows down while
-    it runs slows all of them alike.
+    it runs slows all of them alike. Where a clip follows another, the pipelines see a scene cut.
 
     Args:
         bundles: folders that `geniedrive export` wrote; one may be there twice, to see what is noise.
-        ticks: frames of the stream, at least 3.
+        clips: each of at least 3 ticks.
         threads: of each network.
         on_tick: called after each frame.
 
     Raises:
-        InputError: a bundle is not whole, or the stream is too short.
+        InputError: a bundle is not whole, or a stream is too short.
     """
-    if ticks <= APART:
-        raise ValueError(f"{ticks} ticks: the first {APART} are told apart, so there must be more")
-    check_length(stream, ticks)
+    for clip in clips:
+        _check(clip)
     times = [_no_times(read_manifest(bundle)) for bundle in bundles]
     pipelines = [Pipeline(bundle, threads=threads) for bundle in bundles]
-    for t in range(ticks):
-        frame = stream.frame(t)
-        for pipeline, bundle_times in zip(pipelines, times, strict=True):
-            start = time.perf_counter()
-            forecast = pipeline.step(frame)
-            total_ms = (time.perf_counter() - start) * 1e3
-            for stage, ms in {**forecast.timings_ms, TOTAL: total_ms}.items():
-                bundle_times.ticks_ms.setdefault(stage, []).append(ms)
-        on_tick()
+    starts = np.cumsum([0, *(clip.ticks for clip in clips[:-1])]).tolist()
+    for bundle_times in times:
+        bundle_times.starts = starts
+    for clip in clips:
+        for t in range(clip.ticks):
+            frame = clip.stream.frame(t)
+            for pipeline, bundle_times in zip(pipelines, times, strict=True):
+                start = time.perf_counter()
+                forecast = pipeline.step(frame)
+                total_ms = (time.perf_counter() - start) * 1e3
+                for stage, ms in {**forecast.timings_ms, TOTAL: total_ms}.items():
+                    bundle_times.ticks_ms.setdefault(stage, []).append(ms)
+                bundle_times.rows.append(pipeline.computed)
+            on_tick()
     return times
 
 
+def _check(clip: Clip) -> None:
+    if clip.ticks <= APART:
+        raise ValueError(f"{clip.ticks} ticks: the first {APART} are told apart, so there must be more")
+    if clip.ticks > len(clip.stream):
+        raise InputError(
+            f"{len(clip.stream)} frames in {clip.stream.name} for {clip.ticks} ticks",
+            expected="as many frames as ticks",
+            fix="choose a longer scene, or fewer --ticks",
+            path=clip.stream.source,
+        )
+
+
 def _no_times(manifest: Manifest) -> BundleTimes:
-    return BundleTimes(manifest.config.name, manifest.bundle_id, {})
-
-
-def export_presets(folder: Path, names: Sequence[str] = PRESETS) -> list[Path]:
-    """Bundles of untrained presets, weights of seed 0: the graph is static, the weights do not change the work."""
-    # Only here: bundles that exist are timed without torch, as on the car.
-    import torch
-
-    from deploy.export import export
-    from genie.config import load_config
-    from genie.model import GenieDrive
-    from genie.training.checkpoint import save_checkpoint
-
-    bundles = []
-    for name in names:
-        torch.manual_seed(0)
-        config = load_config(name)
-        checkpoint = folder / f"{name}.safetensors"
-        save_checkpoint(checkpoint, GenieDrive(config.model), config, step=0)
-        bundles.append(export(checkpoint, folder / name).folder)
-    return bundles
+    return BundleTimes(manifest.config.name, manifest.bundle_id)

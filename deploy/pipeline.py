@@ -48,6 +48,11 @@ class Pipeline:
         self._observer = start_observer()
         self._inferences = 0
 
+    @property
+    def computed(self) -> int:
+        """Columns that the last step computed; 0 where all are, always (dense form), and before the first."""
+        return self._runtime.computed()
+
     def warm_up(self) -> None:
         """Runs both sets of buffers once, so that the first frame costs what every frame costs. Resets."""
         empty = Occupancy(np.full(GRID.shape, FREE, np.uint8))

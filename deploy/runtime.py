@@ -57,7 +57,7 @@ class OnnxRuntime:
         """
         self.manifest = manifest = verify_bundle(bundle)
         self._gate = manifest.config.model.gate if GATE in manifest.graphs else None
-        sessions = {name: _session(Path(bundle) / g.file, g, threads) for name, g in manifest.graphs.items()}
+        sessions = {name: open_session(Path(bundle) / g.file, g, threads) for name, g in manifest.graphs.items()}
         specs = _tensors(manifest)
         states = {name[len(STATE_IN) :]: spec for name, spec in specs.items() if name.startswith(STATE_IN)}
         self._states = [{name: spec.empty() for name, spec in states.items()} for _ in range(2)]
@@ -126,7 +126,12 @@ class OnnxRuntime:
         return state[name[len(prefix) :]] if name.startswith(prefix) else self._buffers[name]
 
 
-def _session(path: Path, graph: GraphSpec, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, graph: GraphSpec, threads: int) -> onnxruntime.InferenceSession:
+    """As every graph of a tick is run.
+
+    Raises:
+        InputError: the file has other inputs or outputs than `graph` says.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -34,7 +34,9 @@ CHANGED_WITHIN = 2  # columns: what lies farther from a change is not made stale
 def gate_input(occupancy: TrackedOccupancy, ego: EgoMotion, refresh: Float[Tensor, 1]) -> GateInput:
     """refresh: 1 in a burst (genie.buckets.refresh_due)."""
     return GateInput(
-        *(level.reshape(-1, WORDS) for level in (occupancy.rows, occupancy.raised, occupancy.lowered)),
+        occupancy.rows.reshape(-1, WORDS),
+        occupancy.raised.reshape(-1, WORDS),
+        occupancy.lowered.reshape(-1, WORDS),
         occupancy.object_id.reshape(-1),
         occupancy.small.reshape(-1),
         occupancy.objects,

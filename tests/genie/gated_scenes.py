@@ -18,10 +18,10 @@ from calib.transforms import se3_from_xyz_yaw
 from genie.buckets import START, choose_bucket, refresh_due
 from genie.config import GateConfig, load_config
 from genie.gate import ChangeGate, Selection
-from genie.gated import _computed, gate_input
-from genie.gated_state import ColumnFacts, empty_gated_state
-from genie.model import Forecast, GenieDrive, TrackedOccupancy
-from genie.model_forecaster import tick_tensors
+from genie.gated import _computed, gate_input, gated_tick
+from genie.gated_state import ColumnFacts, GatedState, empty_gated_state
+from genie.model import EgoMotion, Forecast, GenieDrive, TrackedOccupancy
+from genie.model_forecaster import plan_tensors, tick_tensors
 from genie.motion import measured_displacement
 from genie.observation import ObservedScene, observe, start_observer
 from genie.sparse import Cached
@@ -161,3 +161,34 @@ class GateLoop:
 
     def run(self, scenes: Iterable[ObservedScene]) -> list[Ticked]:
         return [self.tick(scene) for scene in scenes]
+
+
+class Moment(NamedTuple):
+    """A tick that is about to run: what it sees, what the gate has told, and the state before."""
+
+    occupancy: TrackedOccupancy
+    ego: EgoMotion
+    selection: Selection
+    state: GatedState
+
+
+@torch.inference_mode()
+def moment(model: GenieDrive, scene: ObservedScene, state: GatedState) -> Moment:
+    occupancy, ego = tick_tensors(scene)
+    selection = model.gate(gate_input(occupancy, ego, torch.zeros(1)), state.columns)
+    return Moment(occupancy, ego, selection, state)
+
+
+@torch.inference_mode()
+def tick(model: GenieDrive, at: Moment, k: int) -> tuple[Forecast, GatedState]:
+    return gated_tick(model, at.occupancy, at.ego, at.selection, k, at.state, plan_tensors(None))
+
+
+def run_ticks(model: GenieDrive, scenes: Iterable[ObservedScene], k: int | None = None) -> tuple[Forecast, GatedState]:
+    """The newest forecast and state. k: of all ticks but the first, which computes everything; None: everything."""
+    everything = model.config.gate.buckets[-1]
+    state, told = empty_gated_state(model.config), None
+    for n, scene in enumerate(scenes):
+        told, state = tick(model, moment(model, scene, state), everything if n == 0 or k is None else k)
+    assert told is not None
+    return told, state
