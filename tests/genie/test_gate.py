@@ -162,7 +162,9 @@ def check_a_slow_ramp_is_caught(loop: GateLoop) -> None:
     ticks = loop.run(observed(views))
     caught = [n for n, tick in enumerate(ticks) if n and COLUMN in tick.rows]
     assert caught, "it drifted away unseen"
-    assert 3 < caught[0] <= 3 * 4 + 3, "a word holds four voxels: the second differs after five steps at the latest"
+    assert 3 < caught[0] <= 3 * 6, (
+        "a word holds four voxels, and one up or down is no surprise: six steps at the latest"
+    )
 
 
 def test_a_slow_ramp_below_the_threshold_is_caught() -> None:
