@@ -112,6 +112,7 @@ class ChangeGate(nn.Module):
         expected = advance(columns, seen)
         owner = look_up(seen.object_id, cells_of_columns(device)).amax(dim=-1)
         velocity = look_up(nn.functional.pad(seen.objects[:, MEASURED], (0, 0, 1, 0)), owner)
+        left = left_by_object(expected, owner, seen)
         source, distance = assign(expected, velocity, seen)
         expected = ColumnFacts(*(fact[source] for fact in expected))
         unseen = (distance > REACH_M**2) | (expected.filled < 0.5)
@@ -120,7 +121,7 @@ class ChangeGate(nn.Module):
         due = (expected.stale > 0.5) & (expected.age >= self.config.refresh_s) & (seen.refresh > 0.5)
         must = unseen | due
         comes = (owner > 0) & (expected.occupied < 0.5)  # also where the reference does not reach
-        changed = unseen | comes | (words >= self.config.surprise_above) | (small > 0.5)
+        changed = unseen | comes | left | (words >= self.config.surprise_above) | (small > 0.5)
         needed = changed | due
         prior = torch.log1p(words) + torch.log1p(4.0 * small)
         features = [torch.log1p(words), torch.log1p(small), torch.log1p(expected.age), expected.stale, unseen.float()]
@@ -144,6 +145,16 @@ def advance(columns: ColumnFacts, seen: GateInput) -> ColumnFacts:
         age=columns.age + seen.dt,
         filled=columns.filled * seen.continues,
     )
+
+
+def left_by_object(expected: ColumnFacts, owner: Int[Tensor, " N"], seen: GateInput) -> Tensor:
+    """Columns that a moving object has left, bool [N]: what it covered is seen for the first time."""
+    centers = column_centers(whole_grid(device=owner.device))[0]
+    was = torch.floor((transform(invert(seen.now_from_previous), centers) - GRID.origin[0]) / COLUMN_M)
+    inside = ((was >= 0) & (was < COLUMNS)).all(dim=-1)
+    was = was.clamp(0, COLUMNS - 1).to(torch.int32)
+    held = look_up(expected.held, was[:, 0] * COLUMNS + was[:, 1])
+    return inside & (held > 0.5) & (owner == 0)
 
 
 def assign(

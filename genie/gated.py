@@ -128,6 +128,7 @@ def _computed(
         filled=cached.filled,
         stale=put(stale, zero),
         occupied=put(facts.occupied, (selection.owner[rows] > 0).float()),
+        held=look_up(moving, selection.owner),
         reference=put(facts.reference, look_up(occupancy.rows.reshape(-1, WORDS), cells)),
         small=put(facts.small, look_up(occupancy.small.reshape(-1), cells)),
         moves=put(facts.moves, look_up(moving, owner_of_cell)),

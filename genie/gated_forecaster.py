@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from genie.buckets import START, choose_bucket, refresh_due
 from genie.forecaster import ForecastResult
 from genie.gated import gate_input, gated_tick
-from genie.gated_state import empty_gated_state
+from genie.gated_state import N, empty_gated_state
 from genie.model import Forecast, GenieDrive
 from genie.model_forecaster import plan_tensors, tick_tensors, told
 from genie.observation import ObservedScene, observe, start_observer
@@ -33,17 +33,25 @@ class GatedForecaster:
         self._state = empty_gated_state(self.model.config)
         self._bucket = START
         self._pending: ObservedScene | None = None
+        self._rows = torch.zeros(0, dtype=torch.int64)
 
     def observe(self, frame: SensorFrame) -> None:
         if self._pending is not None:
-            self._tick(None)
+            self.run_pending(None)
         self._pending, self._observer = observe(frame, self._observer)
 
     def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
-        return told(self._tick(ego_from_future), ego_from_future, show_fill=self.show_fill)
+        return told(self.run_pending(ego_from_future), ego_from_future, show_fill=self.show_fill)
+
+    def computed_columns(self) -> NDArray[np.bool_]:
+        """Which of the 2500 columns the last tick computed."""
+        computed = np.zeros(N, bool)
+        computed[self._rows.numpy()] = True
+        return computed
 
     @torch.inference_mode()
-    def _tick(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
+    def run_pending(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
+        """The tick of the frame that was observed last, which `forecast` or the next `observe` would run."""
         if self._pending is None:
             raise ValueError("forecast() before an observe()")
         scene, self._pending = self._pending, None
@@ -55,6 +63,7 @@ class GatedForecaster:
         self._bucket = choose_bucket(needed, self._bucket, dt_s, gate)
         self.buckets[self._bucket.bucket] += 1
         self.needed.append(needed)
+        self._rows = selection.order[: self._bucket.bucket]
         plan = plan_tensors(ego_from_future)
         forecast, self._state = gated_tick(
             self.model, occupancy, ego, selection, self._bucket.bucket, self._state, plan

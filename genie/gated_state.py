@@ -31,6 +31,7 @@ class ColumnFacts(NamedTuple):
     filled:    [N], 1 where something was.
     stale:     [N], 1 if something near it has changed since.
     occupied:  [N], 1 if an object was in it.
+    held:      [N], 1 if a moving object was in that column of the grid at the last tick, whatever was computed.
     reference: int32 [N, 16, 4], the packed rows that it was computed from.
     small:     int32 [N, 16], the small thing in each of its cells (genie.observation.small_things), or 0.
     moves:     [N, 16], 1 for cells of an object that moves.
@@ -42,6 +43,7 @@ class ColumnFacts(NamedTuple):
     filled: Float[Tensor, " N"]
     stale: Float[Tensor, " N"]
     occupied: Float[Tensor, " N"]
+    held: Float[Tensor, " N"]
     reference: Int[Tensor, "N 16 4"]
     small: Int[Tensor, "N 16"]
     moves: Float[Tensor, "N 16"]
@@ -97,6 +99,7 @@ def empty_gated_state(config: ModelConfig, device: torch.device | None = None) -
             filled=zeros(N),
             stale=zeros(N),
             occupied=zeros(N),
+            held=zeros(N),
             reference=torch.full((N, CELLS * CELLS, WORDS), FREE * 0x01010101, dtype=torch.int32, device=device),
             small=torch.zeros((N, CELLS * CELLS), dtype=torch.int32, device=device),
             moves=zeros(N, CELLS * CELLS),

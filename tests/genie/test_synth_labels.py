@@ -16,7 +16,7 @@ from genie.data.stream import load_stream
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate, scene_world
 from genie.data.synth.masks import RigView
-from genie.data.synth.rasterise import cells, rasterise
+from genie.data.synth.rasterise import cells, lean_of, rasterise
 from genie.data.synth.scenery import GROUND_Z
 from genie.data.synth.world import Elevation
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
@@ -68,16 +68,20 @@ def test_commands_read_the_second_stream(root, tmp_path, monkeypatch, capsys):
 
 
 def test_full_labels_follow_the_slopes():
-    """A road on a hill is labelled where it is; in the mini style it stays flat, as real annotations leave it."""
+    """A road on a hill is labelled where it is, in the frame of the tilted car; streams are levelled."""
     world = scene_world(CONFIG, 0)
     here = world.ego(1.0).xyz[0]
     world.elevation = Elevation(np.array([[0.02, 0.0, -0.02 * here, 1.5]]))  # 3 % where the ego is
-    rise = (world.elevation.at(cells(world.ego(1.0))) - world.datum(1.0))[..., None]
+    rise = world.elevation.at(cells(world.ego(1.0))) - world.datum(1.0)
+    rise = (rise + GRID.centers()[:, :, 0, :2] @ lean_of(world.ego(1.0)))[..., None]
     assert np.ptp(rise) > 1.2
     z = GRID.centers()[..., 2]
     flat = np.isin(rasterise(world, 1.0), [DRIVEABLE, CLASS_NAMES.index("sidewalk"), CLASS_NAMES.index("terrain")])
     assert flat.sum() > 10_000
     assert np.abs(z - np.broadcast_to(rise, z.shape))[flat].max() <= GRID.voxel_size / 2 + 1e-6
+    for style in ("occ3d", "mini"):
+        level = rasterise(world, 1.0, style, levelled=True) == DRIVEABLE
+        assert level.any(axis=(0, 1)).nonzero()[0].tolist() == [GROUND_Z]
     assert (rasterise(world, 1.0, "mini") == DRIVEABLE).any(axis=(0, 1)).nonzero()[0].tolist() == [GROUND_Z]
 
 

@@ -103,7 +103,7 @@ def test_velocity_is_the_derivative_of_position(worlds):
 def test_boxes_are_drawn_where_they_are(worlds):
     """Every voxel of a box class lies in a box of that class, and nearly every box near the ego has voxels."""
     world = worlds[1]
-    semantics, ego, boxes = rasterise(world, 4.0), world.ego(4.0), world.boxes(4.0)
+    semantics, ego, boxes = rasterise(world, 4.0, levelled=True), world.ego(4.0), world.boxes(4.0)
     centre = in_ego(boxes, ego)
     drawn = near = 0
     for b in range(len(boxes)):

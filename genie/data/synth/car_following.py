@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genie.data.synth.polylines import Array
 
@@ -21,7 +22,7 @@ class Drivers(NamedTuple):
     headway: Array
     standstill: Array
 
-    def pick(self, who: Array | np.integer) -> Drivers:
+    def pick(self, who: NDArray[np.integer] | np.integer) -> Drivers:
         return Drivers(*(values[who] for values in self))
 
 

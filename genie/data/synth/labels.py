@@ -24,7 +24,7 @@ def write_labels(root: Path, world: World, config: SynthConfig, names: SceneName
     view = RigView()
     for keyframe in range(config.keyframes):
         t = keyframe * KEYFRAME_EVERY / STREAM_HZ
-        semantics = rasterise(world, t, tilted=True)
+        semantics = rasterise(world, t)
         masks = view.masks(semantics)
         path = root / "gts" / names.name / names.sample_token(keyframe) / "labels.npz"
         path.parent.mkdir(parents=True)
@@ -42,7 +42,7 @@ def write_labels(root: Path, world: World, config: SynthConfig, names: SceneName
 def _write_stream(path: Path, world: World, config: SynthConfig, names: SceneNames, style: LabelStyle) -> None:
     semantics = np.empty((config.frames, *GRID.shape), np.uint8)
     for frame in range(config.frames):
-        semantics[frame] = rasterise(world, frame / STREAM_HZ, style)
+        semantics[frame] = rasterise(world, frame / STREAM_HZ, style, levelled=True)
     poses = [world.ego(frame / STREAM_HZ) for frame in range(config.frames)]
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(

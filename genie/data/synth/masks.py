@@ -48,11 +48,15 @@ class RigView:
     def masks(self, semantics: NDArray[np.uint8]) -> Masks:
         """Of labels uint8 [200, 200, 16] in the ego frame."""
         faces = exposed_faces(semantics)
-        lidar = _seen_by(self._lidar, self._lidar_rays, semantics, faces)
+        lidar = self.lidar_mask(semantics, faces)
         camera = np.zeros(GRID.shape, np.bool_)
         for mount, rays in zip(CAMERAS, self._camera_rays, strict=True):
             camera |= _seen_by(mount, rays, semantics, faces)
         return Masks(lidar, camera)
+
+    def lidar_mask(self, semantics: NDArray[np.uint8], faces: Faces | None = None) -> NDArray[np.bool_]:
+        """What the lidar alone sees of such labels."""
+        return _seen_by(self._lidar, self._lidar_rays, semantics, faces or exposed_faces(semantics))
 
 
 def lidar_rays() -> Array:

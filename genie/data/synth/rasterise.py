@@ -3,12 +3,13 @@
 A voxel belongs to a box if its centre is inside (each side at least one voxel); where no box voxel is, there is the
 ground. Two styles:
 
-occ3d  all that stands, and the ground of every kind; both follow the elevation, by whole voxels.
-mini   boxes and the drivable surface alone, that at z index 2 whatever the slope: the rule by which streams are derived
-       from real annotations and map masks.
+occ3d  all that stands, and the ground of every kind.
+mini   boxes and the drivable surface alone: the rule by which streams are derived from real annotations and map masks.
 
-The frame has the ego's heading, and for keyframes (as in Occ3D) the tilt of its body; streams, whose poses are planar,
-have none. A tilt of a degree or two is a shear: columns stay columns, each is raised by what the tilt makes of it.
+Keyframe labels lie where things are: in the ego frame of the recorded pose, its tilt included, the ground and all on
+it at the height that the slopes give them. (A tilt of a degree or two is a shear: columns stay columns, each is raised
+by what the tilt makes of it.) Streams, whose poses are planar, are levelled: the ground at z index 2, as the derived
+streams of real scenes have it, and boxes at the height that they are annotated at.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _NX, _NY, _NZ = GRID.shape
 _X, _Y, _Z = (o + (np.arange(n) + 0.5) * GRID.voxel_size for o, n in zip(GRID.origin, GRID.shape, strict=True))
 
 
-def rasterise(world: World, t: float, style: LabelStyle = "occ3d", *, tilted: bool = False) -> NDArray[np.uint8]:
+def rasterise(world: World, t: float, style: LabelStyle = "occ3d", *, levelled: bool = False) -> NDArray[np.uint8]:
     """Semantics [200, 200, 16] at `t` seconds after the start of the scene."""
-    lean = lean_of(world.ego(t)) if tilted else LEVEL
-    semantics = road_alone(world, t) if style == "mini" else background(world, t, lean)
+    lean = LEVEL if levelled else lean_of(world.ego(t))
+    semantics = road_alone(world, t) if style == "mini" else background(world, t, lean, levelled=levelled)
     put_boxes(semantics, world.boxes(t), world.ego(t), lean)
     return semantics
 
@@ -60,10 +61,12 @@ def road_alone(world: World, t: float) -> NDArray[np.uint8]:
     return semantics
 
 
-def background(world: World, t: float, lean: Array = LEVEL) -> NDArray[np.uint8]:
+def background(world: World, t: float, lean: Array = LEVEL, *, levelled: bool = False) -> NDArray[np.uint8]:
     """Ground and what stands on it, raised as elevation and lean say; [200, 200, 16], free outside the rasters."""
     scenery, points = world.scenery, cells(world.ego(t))
-    rise = world.elevation.at(points) - world.datum(t) + lean[0] * _X[:, None] + lean[1] * _Y
+    rise = lean[0] * _X[:, None] + lean[1] * _Y
+    if not levelled:
+        rise = rise + world.elevation.at(points) - world.datum(t)
     lift = np.round(rise / GRID.voxel_size).astype(np.int32)
     inside, flat = _look_up(scenery, points)
     column = np.where(inside, scenery.column.ravel()[flat], 0)
