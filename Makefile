@@ -37,7 +37,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/geniedrive bench --out docs/benchmarks
+	$(BIN)/geniedrive bench --out docs/benchmarks$(if $(DATAROOT), --dataroot '$(DATAROOT)')
 
 soak: setup
 	$(RUN) -m pytest -m soak

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +51,7 @@ class BundleTimes:
     bundle_id: str
     ticks_ms: dict[str, list[float]] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=lambda: [0])
+    starts: list[int] = field(default_factory=list)
 
     @property
     def first_ms(self) -> dict[str, list[float]]:
@@ -98,8 +98,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 def measure(
     bundles: Sequence[Path],
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     *,
+    every: Sequence[int] | None = None,
     threads: int = 2,
     on_tick: Callable[[], None] = lambda: None,
 ) -> list[BundleTimes]:
@@ -108,24 +109,26 @@ def measure(
 
     Args:
         bundles: folders that `geniedrive export` wrote; one may be there twice, to see what is noise.
-        clips: each of at least 3 ticks.
+        clips: each of at least 3 ticks; one at a time is held.
+        every: which frames each bundle sees, 10: every tenth; None: all of them.
         threads: of each network.
         on_tick: called after each frame.
 
     Raises:
         InputError: a bundle is not whole, or a stream is too short.
     """
-    for clip in clips:
-        _check(clip)
     times = [_no_times(read_manifest(bundle)) for bundle in bundles]
     pipelines = [Pipeline(bundle, threads=threads) for bundle in bundles]
-    starts = np.cumsum([0, *(clip.ticks for clip in clips[:-1])]).tolist()
-    for bundle_times in times:
-        bundle_times.starts = starts
+    steps = every or [1] * len(bundles)
     for clip in clips:
+        _check(clip)
+        for bundle_times in times:
+            bundle_times.starts.append(len(bundle_times.rows))
         for t in range(clip.ticks):
             frame = clip.stream.frame(t)
-            for pipeline, bundle_times in zip(pipelines, times, strict=True):
+            for pipeline, bundle_times, step in zip(pipelines, times, steps, strict=True):
+                if t % step:
+                    continue
                 start = time.perf_counter()
                 forecast = pipeline.step(frame)
                 total_ms = (time.perf_counter() - start) * 1e3

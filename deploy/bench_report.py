@@ -1,9 +1,13 @@
-"""What a benchmark leaves behind: OUT/tick.md to read and OUT/tick.json to compare, with where and how it was run."""
+"""What a benchmark leaves behind: OUT/tick.md to read and OUT/tick.json to compare, with where and how it was run.
+Here: what every report says of machine and run, and the report of given bundles; deploy.bench_tables has the variants'.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,15 +18,14 @@ from calib.files import write_json, write_text
 from deploy.bench import TOTAL, BundleTimes
 from perception.types import GRID
 
-SCHEMA = 1
+SCHEMA = 2
 NOT_MEASURED = ("GPU", "TensorRT", "Jetson Orin")
 _VERSIONED = ("geniedrive", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """cores: those this process may use. load: mean number of running programs in the last minute; what others ran
-    meanwhile is in the figures, too."""
+    """cores: those this process may use. load: mean number of running programs in the last minute before the run."""
 
     cpu: str
     cores: int
@@ -32,8 +35,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Run:
-    """How the figures came about. command: as it was typed. date: ISO 8601, UTC. untrained: presets instead of given
-    bundles."""
+    """How the figures came about. command: as it was typed, but for the place of the data. date: ISO 8601, UTC.
+    others: cores that other programs kept busy meanwhile, on average; None where the kernel does not tell."""
 
     machine: Machine
     command: str
@@ -41,7 +44,7 @@ class Run:
     stream: str
     ticks: int
     threads: int
-    untrained: bool
+    others: float | None
 
 
 def this_machine() -> Machine:
@@ -57,6 +60,35 @@ def _cpu_model() -> str:
     return models[0] if models else platform.machine()
 
 
+class OthersAtWork:
+    """How much of the machine other programs take, from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._all, self._own = time.monotonic(), _busy_s(), _own_s()
+
+    def cores(self) -> float | None:
+        """Mean number of cores that they kept busy."""
+        now = _busy_s()
+        if now is None or self._all is None:
+            return None
+        theirs = (now - self._all) - (_own_s() - self._own)
+        return round(max(0.0, theirs / (time.monotonic() - self._began)), 3)
+
+
+def _busy_s() -> float | None:
+    """Of all cores since the start of the machine."""
+    path = Path("/proc/stat")
+    if not path.is_file():
+        return None
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, path.read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}}
 
@@ -67,26 +99,31 @@ def write_report(out: Path, run: Run, bundles: Sequence[BundleTimes]) -> None:
     write_text(out / "tick.md", as_markdown(run, bundles))
 
 
-def as_tree(run: Run, bundles: Sequence[BundleTimes]) -> dict[str, Any]:
+def run_tree(run: Run) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         **asdict(run),
         "runtime": "ONNX Runtime, CPU",
         "versions": versions(),
         "not_measured": list(NOT_MEASURED),
-        "bundles": [
-            {
-                "name": b.name,
-                "bundle_id": b.bundle_id,
-                "first_ms": b.first_ms,
-                "later_ms": {stage: asdict(spread) for stage, spread in b.later_ms.items()},
-                "rollouts_per_s": b.rollouts_per_s,
-                "predicted_frames_per_s": b.predicted_frames_per_s,
-                "ticks_ms": b.ticks_ms,
-            }
-            for b in bundles
-        ],
     }
+
+
+def times_tree(times: BundleTimes) -> dict[str, Any]:
+    return {
+        "name": times.name,
+        "bundle_id": times.bundle_id,
+        "first_ms": times.first_ms,
+        "later_ms": {stage: asdict(spread) for stage, spread in times.later_ms.items()},
+        "buckets": times.buckets,
+        "rollouts_per_s": times.rollouts_per_s,
+        "predicted_frames_per_s": times.predicted_frames_per_s,
+        "ticks_ms": times.ticks_ms,
+    }
+
+
+def as_tree(run: Run, bundles: Sequence[BundleTimes]) -> dict[str, Any]:
+    return {**run_tree(run), "bundles": [times_tree(b) for b in bundles]}
 
 
 def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
@@ -98,12 +135,6 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
             cells = (*b.first_ms[stage], spread.median, spread.p95, spread.max)
             times.append(f"| {b.name} | {b.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
         rates.append(f"| {b.name} | {b.bundle_id} | {b.rollouts_per_s:.1f} | {b.predicted_frames_per_s:.1f} |")
-    weights = (
-        " The models are untrained (seed 0); the graph is static, so the weights do not change the work."
-        if run.untrained
-        else ""
-    )
-    machine = run.machine
     return "\n".join(
         [
             "# Time of a tick",
@@ -111,29 +142,45 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
             f"`Pipeline.step` on ONNX Runtime (CPU, {run.threads} threads), {run.ticks} ticks of the stream "
             f"`{run.stream}` ({grid} voxels), from occupancy to forecast; perception is not in it. "
             f"{'The bundles took turns, tick by tick. ' if len(bundles) > 1 else ''}"
-            f"Milliseconds; the first two ticks, in which memory is allocated, are in no other column.{weights}",
+            "Milliseconds; the first two ticks of each scene, in which memory is allocated or everything is computed "
+            "anew, are in no other column.",
             "",
             "| model | bundle | stage | 1st tick | 2nd tick | median | p95 | max |",
             "|---|---|---|---:|---:|---:|---:|---:|",
             *times,
             "",
-            "Converted, from the median total. A full rollout: one observation encoded, six steps of 0.5 s decoded. "
-            "Predicted frames count each of the six, as peers do.",
+            f"Converted, from the median total. {ROLLOUT}",
             "",
             "| model | bundle | full rollouts/s | predicted frames/s |",
             "|---|---|---:|---:|",
             *rates,
             "",
-            f"{', '.join(NOT_MEASURED)}: not measured.",
-            "",
-            "| | |",
-            "|---|---|",
-            f"| CPU | {machine.cpu}, {machine.cores} cores |",
-            f"| OS | {machine.os} |",
-            f"| load before the run | {machine.load:.2f} |",
-            f"| date | {run.date} |",
-            f"| versions | {', '.join(f'{name} {number}' for name, number in versions().items())} |",
-            f"| command | `{run.command}` |",
-            "",
+            *footer(run),
         ]
     )
+
+
+ROLLOUT = (
+    "A full rollout: one observation encoded, six steps of 0.5 s decoded. Predicted frames count each of the six, as "
+    "peers do."
+)
+
+
+def footer(run: Run) -> list[str]:
+    """What was not measured; machine, date and command."""
+    machine = run.machine
+    others = "not known" if run.others is None else f"{run.others:.2f} cores"
+    return [
+        f"{', '.join(NOT_MEASURED)}: not measured.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| CPU | {machine.cpu}, {machine.cores} cores |",
+        f"| OS | {machine.os} |",
+        f"| load before the run | {machine.load:.2f} |",
+        f"| other programs during the run | {others} |",
+        f"| date | {run.date} |",
+        f"| versions | {', '.join(f'{name} {number}' for name, number in versions().items())} |",
+        f"| command | `{run.command}` |",
+        "",
+    ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +12,11 @@ import typer
 
 if TYPE_CHECKING:
     from deploy.bench import BundleTimes
+    from deploy.bench_report import Run
+    from deploy.bench_results import Measured
+    from deploy.bench_scaling import Report
+    from deploy.bench_streams import Streams
+    from deploy.bench_variants import Variant
 
 
 def register(app: typer.Typer) -> None:
@@ -20,55 +28,123 @@ def bench(
     *,
     bundle: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Folder that `geniedrive export` wrote; more than one take turns. Default: untrained presets."
-        ),
+        typer.Option(help="Time these exports instead; more than one take turns."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for tick.md and tick.json.")] = Path("docs/benchmarks"),
-    ticks: Annotated[int, typer.Option(min=3, help="Frames; the first two are told apart.")] = 60,
+    out: Annotated[Path, typer.Option(help="Folder for tick.md, tick.json and the plots.")] = Path("docs/benchmarks"),
+    dataroot: Annotated[
+        Path | None, typer.Option(help="Folder with stream/; without it, a synthetic town is driven through.")
+    ] = None,
+    scene: Annotated[str | None, typer.Option(help="Of --dataroot, S[,S...]; all where none is named.")] = None,
+    label: Annotated[str | None, typer.Option(help="What the report calls the stream.")] = None,
+    ticks: Annotated[int, typer.Option(min=3, help="Frames that all take turns over, of all scenes together.")] = 120,
+    rounds: Annotated[int, typer.Option(min=2, help="Runs of each graph that is timed alone.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Of each network.")] = 2,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Of the untrained model; the dense twin and the default always run.")
+    ] = None,
 ) -> None:
-    """Times the pipeline on ONNX Runtime over a synthetic stream, stage by stage."""
-    import shlex
+    """Times the tick on ONNX Runtime: the gated model, each technique alone, their dense twin; and how time grows."""
     import sys
-    import tempfile
     from datetime import datetime, timezone
 
-    from rich.progress import Progress
-
-    from deploy.bench import export_presets, measure
-    from deploy.bench_report import Run, this_machine, write_report
+    from deploy.bench_report import OthersAtWork, Run, this_machine
+    from deploy.bench_streams import SYNTHETIC_TICKS, bench_streams
+    from deploy.bench_variants import variants_named
     from deploy.bundle_files import verify_bundle
-    from deploy.parity_stream import parity_stream
 
-    machine = this_machine()  # before our own work shows in its load
+    machine, others = this_machine(), OthersAtWork()  # before our own work shows in its load
+    variants = variants_named(variant or [])
     for folder in bundle or []:
         verify_bundle(folder)
-    with tempfile.TemporaryDirectory() as folder_of_presets:
-        bundles = bundle or export_presets(Path(folder_of_presets))
-        stream = parity_stream(None, None, ticks)
-        with Progress(transient=True) as bar:
-            task = bar.add_task("timing", total=ticks)
-            times = measure(bundles, stream, ticks, threads=threads, on_tick=lambda: bar.advance(task))
-    run = Run(
-        machine=machine,
-        command=shlex.join(["geniedrive", *sys.argv[1:]]),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        stream=stream.name,
-        ticks=ticks,
-        threads=threads,
-        untrained=not bundle,
-    )
+    streams = bench_streams(dataroot, scene, ticks, label, least=0 if bundle else SYNTHETIC_TICKS)
+    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        measured = _time(bundle, streams, threads) if bundle else _compare(variants, streams, rounds, threads)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing was written", err=True)
+        raise typer.Exit(130) from None
+    command = _command(sys.argv[1:], dataroot)
+    run = Run(machine, command, began, streams.name, ticks, threads, others.cores())
+    if isinstance(measured, list):
+        _write_times(out, run, measured)
+    else:
+        _write_comparison(out, run, measured)
+    typer.echo(f"{out / 'tick.md'} and {out / 'tick.json'} written; GPU, TensorRT and Orin: not measured")
+
+
+def _command(arguments: list[str], dataroot: Path | None) -> str:
+    """As it was typed; where the data lie is no part of it."""
+    import shlex
+
+    typed = shlex.join(["geniedrive", *arguments])
+    return typed if dataroot is None else typed.replace(shlex.quote(str(dataroot)), "$DATAROOT")
+
+
+def _time(bundles: list[Path], streams: Streams, threads: int) -> list[BundleTimes]:
+    from deploy.bench import measure
+
+    total = sum(clip.ticks for clip in streams.short)
+    with _progress() as report:
+        done = itertools.count(1)
+        return measure(bundles, streams.short, threads=threads, on_tick=lambda: report("timing", next(done), total))
+
+
+def _compare(variants: list[Variant], streams: Streams, rounds: int, threads: int) -> Measured:
+    import torch
+
+    from deploy.bench_compare import compare
+
+    torch.set_num_threads(threads)
+    with _progress() as report:
+        return compare(streams, variants, rounds=rounds, threads=threads, report=report)
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar for each kind of work."""
+    from rich.progress import Progress, TaskID
+
+    with Progress(transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what)
+            bar.update(tasks[what], completed=done, total=of or None)
+
+        yield report
+
+
+def _write_times(out: Path, run: Run, times: list[BundleTimes]) -> None:
+    from deploy.bench_report import write_report
+
     write_report(out, run, times)
     _print(times)
-    typer.echo(f"{out / 'tick.md'} and {out / 'tick.json'} written; GPU, TensorRT and Orin: not measured")
+
+
+def _write_comparison(out: Path, run: Run, measured: Measured) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from deploy.bench_plots import scaling_figure, variants_figure, write_figure
+    from deploy.bench_results import targets
+    from deploy.bench_tables import SCALING_PNG, VARIANTS_PNG, write_comparison
+
+    write_figure(variants_figure(measured), out / VARIANTS_PNG)
+    write_figure(scaling_figure(measured), out / SCALING_PNG)
+    write_comparison(out, run, measured)
+    _print([result.times for result in measured.variants])
+    table = Table("target", "wanted", "measured", "")
+    for target in targets(measured):
+        table.add_row(target.what, target.wanted, target.found, "met" if target.met else "below")
+    Console().print(table)
 
 
 def _print(times: list[BundleTimes]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "bundle", "stage", title="ms; the first two ticks apart")
+    table = Table("model", "bundle", "stage", title="ms; the first two ticks of each scene apart")
     for column in ("1st tick", "2nd tick", "median", "p95", "max"):
         table.add_column(column, justify="right")
     for b in times:

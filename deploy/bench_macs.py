@@ -1,0 +1,96 @@
+"""What a tick costs besides time, counted from what was exported: multiplications, bytes that it carries and reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+
+from calib.errors import CheckFailed
+from deploy.spec import GATE, STATE_IN, Manifest, TensorSpec, tick_of
+from genie.attention import key_width
+
+_UNCOUNTED = ("Conv", "ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
+_FLOAT_BYTES = 4
+
+
+class CacheBytes(NamedTuple):
+    """bound: of the buffers of cached keys and values (of fused memory: its tokens) that a tick is given. attended: of
+    all keys and values that its attention reads, those included that it computes itself."""
+
+    bound: int
+    attended: int
+
+
+def macs(path: Path) -> int:
+    """Multiply-accumulates of a graph's MatMul and Gemm nodes, from its static shapes: of all its products of matrices.
+
+    Raises:
+        CheckFailed: another operator does, or a shape is unknown.
+    """
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True).graph
+    shapes = {i.name: tuple(i.dims) for i in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    total = 0
+    for node in graph.node:
+        if node.op_type in _UNCOUNTED:
+            raise CheckFailed(f"{node.op_type} ({node.name}) of {path.name} multiplies, and is not counted")
+        if node.op_type in ("MatMul", "Gemm"):
+            total += _of_node(node, shapes, path)
+    return total
+
+
+def _of_node(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], path: Path) -> int:
+    left, out = shapes.get(node.input[0]), shapes.get(node.output[0])
+    if not left or out is None or 0 in (*left, *out):
+        raise CheckFailed(f"the shape of {node.op_type} ({node.name}) of {path.name} is unknown: {left} -> {out}")
+    turned = any(a.name == "transA" and a.i for a in node.attribute)
+    return math.prod(out) * left[0 if turned else -1]
+
+
+def macs_of_graphs(bundle: Path, manifest: Manifest) -> dict[str, int]:
+    """By name of graph."""
+    return {name: macs(Path(bundle) / graph.file) for name, graph in manifest.graphs.items()}
+
+
+def macs_of_tick(of_graphs: Mapping[str, int], buckets: Mapping[int, int]) -> float:
+    """Mean of a tick, gate and bucket, at a mix. buckets: columns computed -> number of ticks."""
+    if GATE not in of_graphs:
+        return float(sum(of_graphs.values()))
+    ticks = sum(buckets.values())
+    return of_graphs[GATE] + sum(of_graphs[tick_of(k)] * count for k, count in buckets.items()) / ticks
+
+
+def state_bytes(manifest: Manifest) -> int:
+    """What a stream carries from tick to tick: one set of the runtime's two."""
+    return sum(_bytes(spec) for spec in _state(manifest).values())
+
+
+def cache_bytes(manifest: Manifest) -> CacheBytes:
+    """Keys and values of all layers, of a tick; the same for every bucket: what is selected reads all of the cache."""
+    state, model = _state(manifest), manifest.config.model
+    cached = [s for name, s in state.items() if name.startswith(("keys_", "values_", "memory.keys_", "memory.values_"))]
+    if "memory.tokens" in state and "memory.keys_0" not in state:
+        cached.append(state["memory.tokens"])  # their keys and values are computed as they are read
+    present = state["keys_0"].shape[-2]
+    if GATE in manifest.graphs:
+        read = present + state["memory.tokens"].shape[0]  # what the tick computes goes into the cache first
+    else:
+        read = present + math.prod(state["keys_0"].shape[:-1])
+    row = (key_width(model.width, model.heads) + model.width) * model.layers * _FLOAT_BYTES
+    return CacheBytes(sum(map(_bytes, cached)), read * row)
+
+
+def _state(manifest: Manifest) -> dict[str, TensorSpec]:
+    specs: Iterable[TensorSpec] = (s for graph in manifest.graphs.values() for s in graph.inputs)
+    return {s.name[len(STATE_IN) :]: s for s in specs if s.name.startswith(STATE_IN)}
+
+
+def _bytes(spec: TensorSpec) -> int:
+    dtype: np.dtype[Any] = np.dtype(spec.dtype)
+    return math.prod(spec.shape) * dtype.itemsize
