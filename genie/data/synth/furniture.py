@@ -14,7 +14,7 @@ from genie.data.synth.scenery import Lot
 from genie.data.synth.town import Town
 
 PARKED = {
-    "vehicle.car": 0.758, "vehicle.truck": 0.15, "vehicle.bus.rigid": 0.05, "vehicle.trailer": 0.005,
+    "vehicle.car": 0.738, "vehicle.truck": 0.17, "vehicle.bus.rigid": 0.05, "vehicle.trailer": 0.005,
     "vehicle.construction": 0.03, "vehicle.motorcycle": 0.007,
 }  # fmt: skip
 BARRIER, CONE = BY_NAME["movable_object.barrier"], BY_NAME["movable_object.trafficcone"]
@@ -181,12 +181,12 @@ def _site_inside(road: Road, side: str, site: Stretch, rng: np.random.Generator)
 def _cycles(road: Road, side: str, rng: np.random.Generator) -> list[Standing]:
     """Bicycles or motorcycles parked in a row behind the sidewalk."""
     room = road.length - road.trim_a - road.trim_b - 20
-    if rng.random() > 0.18 or road.sidewalk < 2.4 or room < 8:
+    if rng.random() > 0.28 or road.sidewalk < 2.4 or room < 8:
         return []
     out: list[Standing] = []
     s = road.trim_a + 8 + float(rng.uniform(0, room))
     kind = BY_NAME["vehicle.bicycle" if rng.random() < 0.78 else "vehicle.motorcycle"]
-    for _ in range(int(rng.integers(1, 7))):
+    for _ in range(int(rng.integers(1, 4))):
         size = CATEGORIES[kind].draw_size(rng)
         point, heading = road.frame(s, road.sign(side) * (road.kerb(side) + road.sidewalk + 0.6))
         out.append(Standing(kind, size, point, float(heading + np.pi / 2 + rng.normal(0, 0.15))))

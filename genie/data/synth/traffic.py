@@ -85,6 +85,7 @@ class Traffic:
         self.front = self.size[:, 1] / 2  # m from the centre to the bumper, and to the end of the trailer
         self.rear = self.front + np.where(self.tail > 0, self.tail + 1.2, 0.0)
         cycle = self.kind == BY_NAME["vehicle.bicycle"]
+        self.is_bus = np.isin(self.kind, [BY_NAME["vehicle.bus.rigid"], BY_NAME["vehicle.bus.bendy"]])
         heavy = np.isin(self.kind, [BY_NAME[k] for k in ("vehicle.bus.rigid", "vehicle.bus.bendy", "vehicle.truck")])
         self.eager = np.exp(rng.normal(0.05, 0.16, n)) * np.where(heavy, 0.88, 1.0)
         self.top = np.where(cycle, rng.uniform(3.5, 7.5, n), 17.0)
@@ -222,9 +223,9 @@ class Traffic:
         return np.where(hit, np.maximum(along - 0.9, 0.0), np.inf).min(1)
 
     def _hold(self, to_end: Array) -> Array:
-        """Some stop on the road for no reason that the others can see: deliveries, passengers, phones."""
+        """Some stop on the road for no reason that the others can see: passengers, deliveries, phones. Buses often."""
         start = (
-            (self.rng.random(len(self.s)) < DT / 350)
+            (self.rng.random(len(self.s)) < DT / np.where(self.is_bus, 60.0, 350.0))
             & ~self.lanes.is_connector[self.segment] & (to_end > 35) & (self.hold_until < self.time)
         )  # fmt: skip
         self.hold_gap = np.where(start, self.speed**2 / 2.6 + 2, self.hold_gap - self.speed * DT)
