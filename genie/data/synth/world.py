@@ -287,7 +287,7 @@ def _choose_ego(tracks: Tracks, rng: np.random.Generator) -> int:
     speed = np.linalg.norm(np.diff(tracks.point[:, cars], axis=0), axis=-1) * STREAM_HZ
     stands = (speed < 0.3).mean(0)
     turned = np.ptp(np.unwrap(tracks.yaw[:, cars], axis=0), axis=0)
-    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.2, 0.24, 0.2, 0.16, 0.2])
+    manner = rng.choice(["any", "turns", "fast", "stops", "stands"], p=[0.18, 0.22, 0.19, 0.16, 0.25])
     score = {
         "any": stands < 0.5,
         "turns": (turned > 0.7) & (stands < 0.6),
