@@ -70,7 +70,7 @@ class DenseCore(nn.Module):
 class GatedCore(nn.Module):
     """As in genie.gated.gated_tick, for the k rows given: what they overwrite is fused, they read all that is cached.
 
-    expected_xy, moving, filled: [N], what the gate says of the columns that stand for the present ones (`source`).
+    place_xy, expected_xy, moving, filled: [N, .], what the gate says of the columns that stand for the present ones (`source`).
     """
 
     def __init__(self, model: GenieDrive, side: int) -> None:
@@ -82,6 +82,7 @@ class GatedCore(nn.Module):
         encoded: Tensor,
         rows: Tensor,
         source: Tensor,
+        place_xy: Tensor,
         expected_xy: Tensor,
         moving: Tensor,
         filled: Tensor,
@@ -96,7 +97,7 @@ class GatedCore(nn.Module):
         memory = Slots(slots, stands_for, slot_xy, slot_moving, age)
         last = rows[: kept_rows(len(rows), layers, config)[-1]]
         before = was[source]
-        overwritten = Overwritten(before[rows], expected_xy[rows], moving[rows], filled[rows])
+        overwritten = Overwritten(before[rows], place_xy[rows], moving[rows], filled[rows])
         memory = fuse(advance_slots(memory, now_from_previous, continues, dt), overwritten, config)
         centers = column_centers(_window(self.side))[0]
         cached = Cached(
@@ -152,7 +153,8 @@ def gated_core(model: GenieDrive, k: int, side: int) -> Graph:
         "encoded": random(k, config.width),
         "rows": random.some(columns, k),
         "source": (torch.arange(columns) + side).clamp(max=columns - 1),
-        "expected_xy": column_centers(_window(side))[0] + 0.3,
+        "place_xy": column_centers(_window(side))[0] + 0.3,
+        "expected_xy": column_centers(_window(side))[0] + 0.4,
         "moving": (random(columns) > 2.0).float(),
         "filled": torch.ones(columns),
         **_EGO,
