@@ -70,7 +70,8 @@ class DenseCore(nn.Module):
 class GatedCore(nn.Module):
     """As in genie.gated.gated_tick, for the k rows given: what they overwrite is fused, they read all that is cached.
 
-    place_xy, expected_xy, moving, filled: [N, .], what the gate says of the columns that stand for the present ones (`source`).
+    place_xy, expected_xy, moving, filled: [N, .], what the gate says of the columns that stand for the present ones
+    (`source`).
     """
 
     def __init__(self, model: GenieDrive, side: int) -> None:
