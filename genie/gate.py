@@ -39,6 +39,8 @@ OTHER_KIND = COLUMN_M**2  # m^2: what moves stands in for what stands only if no
 FIRST = 32.0  # added to the score of what is needed, twice to that of what must be computed;
 MOST = 15.0  # more than any score. Both small, so that float32 tells columns of equal score apart:
 TIE = 1e-5  # by their place, the same in every runtime
+OFF_M = GRID.voxel_size  # that a forecast of an object may be off before its columns are computed
+OLDER, OLD_S = 2e-3, 60.0  # of score a second
 FEATURES = 7
 
 
@@ -120,14 +122,18 @@ class ChangeGate(nn.Module):
         words, small = surprise(seen, expected)
         due = (expected.stale > 0.5) & (expected.age >= self.config.refresh_s) & (seen.refresh > 0.5)
         must = unseen | due
+        # What is carried with another velocity than it has by now is a voxel off, even where it looks alike inside.
+        off = (velocity - expected.velocity).square().sum(-1) * expected.age.square()
+        turned = (owner > 0) & (expected.occupied > 0.5) & (off > OFF_M**2)
         comes = (owner > 0) & (expected.occupied < 0.5)  # also where the reference does not reach
-        changed = unseen | comes | left | (words >= self.config.surprise_above) | (small > 0.5)
+        changed = unseen | comes | left | turned | (words >= self.config.surprise_above) | (small > 0.5)
         needed = changed | due
         prior = torch.log1p(words) + torch.log1p(4.0 * small)
         features = [torch.log1p(words), torch.log1p(small), torch.log1p(expected.age), expected.stale, unseen.float()]
         moving = (velocity.square().sum(-1) > 0).float(), (expected.velocity.square().sum(-1) > 0).float()
         learned = self.score(torch.stack([*features, *moving], dim=-1))[:, 0]
-        score = (prior + learned).clamp(-MOST, MOST)
+        # Of equal scores the oldest: what a bucket has to spare repairs what has waited longest.
+        score = (prior + learned).clamp(-MOST, MOST) + OLDER * expected.age.clamp(max=OLD_S)
         tie = torch.arange(N, dtype=torch.float32, device=device) * TIE
         rank = score + needed.float() * FIRST + must.float() * FIRST - tie
         order = torch.topk(rank, N, sorted=True).indices
@@ -206,4 +212,26 @@ def surprise(seen: GateInput, expected: ColumnFacts) -> tuple[Float[Tensor, " N"
     words = torch.where(found | ~inside.unsqueeze(-1), 0.0, 1.0).sum(dim=(1, 2))
     here = at.clamp(0, SIDE - 0.01).to(torch.int32)
     differs = look_up(seen.small, here[..., 0] * SIDE + here[..., 1]) != expected.small
-    return words, torch.where(differs & inside, 1.0, 0.0).sum(dim=1)
+    return torch.maximum(words, _appeared(seen, expected)), torch.where(differs & inside, 1.0, 0.0).sum(dim=1)
+
+
+def _appeared(seen: GateInput, expected: ColumnFacts) -> Float[Tensor, " N"]:
+    """The other way round: words of each column as observed that its reference holds nowhere around. A thin thing that
+    appears contradicts no reference, since every cell of it still finds a free neighbour."""
+    device = seen.rows.device
+    cells, centers = cells_of_columns(device), column_centers(whole_grid(device=device))[0]
+    place = invert(torch.cat([expected.place[:, :2] - centers, expected.place[:, 2:]], dim=1))
+    at = transform(place.unsqueeze(1), cell_offsets(device).unsqueeze(0)) / GRID.voxel_size + CELLS / 2
+    inside = ((at > 0) & (at < CELLS)).all(dim=-1)  # of the reference; beyond it another column's reference tells
+    low = torch.floor(at - 0.5)
+    first = torch.arange(N, dtype=torch.int32, device=device).reshape(N, 1) * CELLS * CELLS
+    reference = expected.reference.reshape(N * CELLS * CELLS, -1)
+    levels = [look_up(level, cells) for level in (seen.rows, seen.raised, seen.lowered)]
+    found = torch.zeros_like(levels[0], dtype=torch.bool)
+    for step in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):
+        i, j = ((low[..., axis] + step[axis]).clamp(0, CELLS - 1).to(torch.int32) for axis in (0, 1))
+        held = look_up(reference, first + i * CELLS + j)
+        for level in levels:
+            found = found | (held == level)
+    stands = (expected.velocity.square().sum(-1) == 0).unsqueeze(-1)  # what moves has moved in its block
+    return torch.where(found | ~(inside & stands).unsqueeze(-1), 0.0, 1.0).sum(dim=(1, 2))

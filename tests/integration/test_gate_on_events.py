@@ -73,7 +73,8 @@ def noticed(event: dict, sequence: Sequence, computed: list[np.ndarray]) -> bool
     for t in range(first, first + WITHIN + 1):
         place = inverse(sequence.world_from_ego[t]) @ np.array([*event["translation"][:2], 0.0, 1.0])
         i, j = np.floor((place[:2] - GRID.origin[0]) / COLUMN_M).astype(int)
-        if not (0 <= i < COLUMNS and 0 <= j < COLUMNS):
+        # A sliver at the border that is narrower than a voxel shows in no label.
+        if np.abs(place[:2]).max() > -GRID.origin[0] - GRID.voxel_size:
             continue
         on_grid = True
         around = np.s_[max(i - AROUND, 0) : i + AROUND + 1, max(j - AROUND, 0) : j + AROUND + 1]
@@ -95,5 +96,5 @@ def test_events_are_computed_within_a_fifth_of_a_second(root: Path, forecaster: 
                 if was is not None:
                     found[event["kind"], was] += 1
     total, missed = sum(found.values()), sum(n for (_, was), n in found.items() if not was)
-    print(found); assert total > 40, found
+    assert total > 40, found
     assert missed <= 0.01 * total, found
