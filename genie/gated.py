@@ -22,10 +22,11 @@ from genie.gated_state import ColumnFacts, GatedState, Slots
 from genie.grid import COLUMNS
 from genie.memory import Overwritten, advance_slots, fuse, push
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
-from genie.observation import MEASURED
+from genie.observation import AGE, KIND, MEASURED
 from genie.packing import unpack
 from genie.rows import WORDS
 from genie.sparse import Cached, attend_rows, kept_rows
+from genie.tracking import TRUSTED_AFTER_S
 from perception.types import HORIZONS_S
 
 CHANGED_WITHIN = 2  # columns: what lies farther from a change is not made stale by it
@@ -108,6 +109,9 @@ def _computed(
     # The velocity that the forecast gives each object, so that the next surprise is that of the forecast.
     shift = torch.nn.functional.pad(forecast.displacement[0, :, :2] / HORIZONS_S[0], (0, 0, 1, 0))
     moving = torch.nn.functional.pad(occupancy.objects[:, MEASURED].square().sum(-1) > 0, (1, 0)).float()
+    # What has not been seen for long enough to tell may move, too.
+    young = (occupancy.objects[:, AGE] < TRUSTED_AFTER_S) & (occupancy.objects[:, KIND].sum(-1) > 0)
+    may_leave = torch.maximum(moving[1:], young.float())
     owner_of_cell = look_up(occupancy.object_id.reshape(-1), cells)
     velocity = look_up(shift * moving.unsqueeze(1), selection.owner[rows])
     zero = torch.zeros(len(rows), device=device)
@@ -128,7 +132,7 @@ def _computed(
         filled=cached.filled,
         stale=put(stale, zero),
         occupied=put(facts.occupied, (selection.owner[rows] > 0).float()),
-        held=look_up(moving, selection.owner),
+        held=look_up(torch.nn.functional.pad(may_leave, (1, 0)), selection.owner),
         reference=put(facts.reference, look_up(occupancy.rows.reshape(-1, WORDS), cells)),
         small=put(facts.small, look_up(occupancy.small.reshape(-1), cells)),
         moves=put(facts.moves, look_up(moving, owner_of_cell)),

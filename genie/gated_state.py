@@ -31,7 +31,7 @@ class ColumnFacts(NamedTuple):
     filled:    [N], 1 where something was.
     stale:     [N], 1 if something near it has changed since.
     occupied:  [N], 1 if an object was in it.
-    held:      [N], 1 if a moving object was in that column of the grid at the last tick, whatever was computed.
+    held:      [N], 1 if an object that may move was in that column of the grid at the last tick.
     reference: int32 [N, 16, 4], the packed rows that it was computed from.
     small:     int32 [N, 16], the small thing in each of its cells (genie.observation.small_things), or 0.
     moves:     [N, 16], 1 for cells of an object that moves.

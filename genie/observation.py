@@ -25,7 +25,7 @@ CENTER, HEADING, MEASURED, FAST, SLOW = slice(0, 2), slice(2, 4), slice(4, 6), s
 PAST, AXIS = slice(10, 16), slice(16, 18)
 VECTORS = (MEASURED, FAST, SLOW, slice(10, 12), slice(12, 14), slice(14, 16))
 SCALARS = slice(18, 26)  # past seen x3, age, half length, half width, at border, log cells
-HALF_LENGTH, HALF_WIDTH = 22, 23
+AGE, HALF_LENGTH, HALF_WIDTH = 21, 22, 23
 KIND = slice(26, 26 + len(MOVABLE))
 OBJECT_CHANNELS = 26 + len(MOVABLE)
 MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
@@ -176,7 +176,7 @@ def object_features(components: Components, tracks: Tracks, world_from_ego: NDAr
         rows[:, 18 + index] = seen
     cos, sin = components.axes[:, 2], components.axes[:, 3]
     rows[:, AXIS] = np.stack([cos * cos - sin * sin, 2 * cos * sin], -1)  # doubled angle: an axis has no front
-    rows[:, 21] = np.minimum(tracks.age_s[:count], 3.0)
+    rows[:, AGE] = np.minimum(tracks.age_s[:count], 3.0)
     rows[:, 22:24] = components.axes[:, :2]
     rows[:, 24] = components.at_border
     rows[:, 25] = np.log(np.maximum(components.cells, 1))
