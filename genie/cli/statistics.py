@@ -32,8 +32,8 @@ def statistics(
     else:
         reference = _rows(beside, baselines)
         verdicts = [within(one, other) for one, other in zip(reference, rows, strict=True)]
-        counts = (len(names) for _, names in (_names(beside), _names(dataroot)))
-        text = page(markdown(reference, rows), verdicts, *counts, _made(dataroot))
+        real, synthetic = (len(_names(root)[1]) for root in (beside, dataroot))
+        text = page(markdown(reference, rows), verdicts, real, synthetic, _made(dataroot))
     if out is None:
         typer.echo(text, nl=False)
         return
