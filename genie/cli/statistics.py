@@ -32,7 +32,8 @@ def statistics(
     else:
         reference = _rows(beside, baselines)
         verdicts = [within(one, other) for one, other in zip(reference, rows, strict=True)]
-        text = page(markdown(reference, rows), verdicts, len(_names(beside)[1]), len(_names(dataroot)[1]))
+        real, synthetic = (len(_names(root)[1]) for root in (beside, dataroot))
+        text = page(markdown(reference, rows), verdicts, real, synthetic, _made(dataroot))
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -48,6 +49,19 @@ def _names(dataroot: Path) -> tuple[str, list[str]]:
 
     source = "stream-mini" if list_stream_scenes(dataroot, "stream-mini") else "stream"
     return source, list_scenes(dataroot, source)
+
+
+def _made(dataroot: Path) -> str:
+    """The command that wrote a synthetic data root, as far as these numbers depend on it."""
+    import json
+
+    from genie.data.synth.generate import MANIFEST
+
+    path = dataroot / MANIFEST
+    if not path.is_file():
+        return "# SYNTH was not written by geniedrive data synth"
+    config = json.loads(path.read_text())
+    return "geniedrive data synth SYNTH " + " ".join(f"--{k} {config[k]:g}" for k in ("scenes", "seconds", "seed"))
 
 
 def _scenes(dataroot: Path) -> Iterator[Scene]:

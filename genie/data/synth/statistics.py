@@ -160,13 +160,14 @@ def markdown(real: list[Row], synthetic: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(table: str, verdicts: list[bool | None], real_scenes: int, synthetic_scenes: int) -> str:
-    """The table with what a reader has to know about it."""
+def page(table: str, verdicts: list[bool | None], real_scenes: int, synthetic_scenes: int, made: str) -> str:
+    """The table with what a reader has to know about it. made: the command that wrote the synthetic data."""
     judged = [v for v in verdicts if v is not None]
     return f"""# Synthetic scenes beside real ones
 
 {synthetic_scenes} synthetic scenes and {real_scenes} real scenes of nuScenes mini, counted by the same code:
 
+    {made}
     geniedrive data statistics SYNTH --beside REAL --out docs/synthetic-statistics.md
 
 Labels are boxes and road alone, as the real 10 Hz streams are derived from annotations: `stream-mini/` of a synthetic
@@ -176,7 +177,11 @@ data root. Instances count while they are in the 80 m square of the labels.
   {FEW} real instances (of those that move, in rows about motion) and are not judged.
 - Columns that change: any voxel of a 4x4x16 column differs from the frame before as the ego motion moves it (nearest
   voxel, free outside), so aliasing and what comes into the square count.
-- Eight real scenes are few: a class with ten instances is known to about a third.
+- The parameters of the world were tuned on these same real scenes. The table shows a fit; it does not show that other
+  real scenes would agree as well.
+- A few real scenes are few: a class with ten instances is known to about a third. Rare classes scatter on the
+  synthetic side too: with another seed a row near the edge may fall on the other side of it.
+- The limit of {FEW} instances was set with the real counts in view. The numbers below it are shown all the same.
 
 {table}"""
 
