@@ -73,13 +73,13 @@ def noticed(event: dict, sequence: Sequence, computed: list[np.ndarray]) -> bool
     for t in range(first, first + WITHIN + 1):
         place = inverse(sequence.world_from_ego[t]) @ np.array([*event["translation"][:2], 0.0, 1.0])
         i, j = np.floor((place[:2] - GRID.origin[0]) / COLUMN_M).astype(int)
-        # A sliver at the border that is narrower than a voxel shows in no label.
-        if np.abs(place[:2]).max() > -GRID.origin[0] - GRID.voxel_size:
+        if not (0 <= i < COLUMNS and 0 <= j < COLUMNS):
             continue
-        on_grid = True
         around = np.s_[max(i - AROUND, 0) : i + AROUND + 1, max(j - AROUND, 0) : j + AROUND + 1]
         if computed[t][around].any():
             return True
+        # A sliver at the border that is narrower than a voxel shows in no label.
+        on_grid |= np.abs(place[:2]).max() < -GRID.origin[0] - GRID.voxel_size
     return False if on_grid else None
 
 
