@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from genie.cli.occupancy import occupancy
 from genie.cli.statistics import statistics
+
+if TYPE_CHECKING:
+    from genie.data.synth.config import SynthConfig
 
 app = typer.Typer(help="Inspect nuScenes data and make synthetic data.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(occupancy)
@@ -31,15 +35,21 @@ def synth(
     ),
 ) -> None:
     """Write a synthetic nuScenes that NuScenes("v1.0-synth", OUT) loads."""
+    from genie.data.synth.config import SynthConfig
+
+    write_synth(out, SynthConfig(scenes, seconds, seed, stream, lidar, cameras, image_scale), jobs, resume=resume)
+    typer.echo(f"{scenes} scenes of {seconds:g} s in {out}")
+
+
+def write_synth(out: Path, config: SynthConfig, jobs: int, *, resume: bool = False) -> None:
+    """Generates, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from genie.data.synth.config import SynthConfig
     from genie.data.synth.generate import generate
 
-    config = SynthConfig(scenes, seconds, seed, stream, lidar, cameras, image_scale)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task("scenes", total=scenes)
+        task = bar.add_task("scenes", total=config.scenes)
         generate(
             out,
             config,
@@ -47,7 +57,6 @@ def synth(
             resume=resume,
             progress=lambda name: bar.update(task, advance=1, description=name),
         )
-    typer.echo(f"{scenes} scenes of {seconds:g} s in {out}")
 
 
 @app.command()

@@ -137,17 +137,11 @@ def make_data(demo: Demo) -> str:
     from genie.data.scenes import list_scenes
 
     if demo.synthetic:
-        from genie.cli.data import synth
+        from genie.cli.data import write_synth
+        from genie.data.synth.config import SynthConfig
 
         config = demo.config
-        synth(
-            demo.dataroot,
-            scenes=config.scenes,
-            seconds=config.seconds,
-            seed=config.seed,
-            stream=True,
-            jobs=config.jobs,
-        )
+        write_synth(demo.dataroot, SynthConfig(config.scenes, config.seconds, config.seed), config.jobs)
     scenes = list_scenes(demo.dataroot, demo.source)
     kind = "synthetic scenes" if demo.synthetic else "scenes of your nuScenes"
     rate = "10 Hz" if demo.source == "stream" else "2 Hz"
