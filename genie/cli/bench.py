@@ -36,7 +36,7 @@ def bench(
     ] = None,
     scene: Annotated[str | None, typer.Option(help="Of --dataroot, S[,S...]; all where none is named.")] = None,
     label: Annotated[str | None, typer.Option(help="What the report calls the stream.")] = None,
-    ticks: Annotated[int, typer.Option(min=3, help="Frames that all take turns over, of all scenes together.")] = 120,
+    ticks: Annotated[int, typer.Option(min=3, help="Frames that all take turns over, of all scenes together.")] = 80,
     rounds: Annotated[int, typer.Option(min=2, help="Runs of each graph that is timed alone.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Of each network.")] = 2,
     variant: Annotated[
@@ -126,9 +126,10 @@ def _write_comparison(out: Path, run: Run, measured: Measured) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from deploy.bench_json import write_comparison
     from deploy.bench_plots import scaling_figure, variants_figure, write_figure
     from deploy.bench_results import targets
-    from deploy.bench_tables import SCALING_PNG, VARIANTS_PNG, write_comparison
+    from deploy.bench_tables import SCALING_PNG, VARIANTS_PNG
 
     write_figure(variants_figure(measured), out / VARIANTS_PNG)
     write_figure(scaling_figure(measured), out / SCALING_PNG)
