@@ -17,6 +17,12 @@ from genie.observation import observe, start_observer
 from genie.rows import as_voxels
 from perception.metrics import ConfusionTable, confusion_table, mean_iou
 
+# Of a gated state (deploy.graphs.flatten): what was computed when, from what, and what was fused with what.
+DECIDED = frozenset(
+    [f"columns.{name}" for name in ("filled", "stale", "occupied", "held", "reference", "small", "moves")]
+    + [f"memory.{name}" for name in ("stands_for", "moving")]
+)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -44,6 +50,8 @@ class Difference:
 @dataclass(frozen=True)
 class ParityReport:
     """differences:      one for each output and state tensor but the voxels.
+    decided_otherwise: share of the state's rows (columns, slots) about which rounding decided otherwise: computed in
+        one and not in the other, or fused elsewhere. The candidate then goes on from the reference's state.
     differing_voxels: share of forecast voxels that are of another class.
     miou:             of the forecasts against the truth, in %: reference, candidate.
     tick_ms:          median of a tick: reference, candidate.
@@ -51,6 +59,7 @@ class ParityReport:
 
     ticks: int
     differences: tuple[Difference, ...]
+    decided_otherwise: float
     differing_voxels: float
     miou: tuple[float, float]
     tick_ms: tuple[float, float]
@@ -61,6 +70,7 @@ class ParityReport:
         state = float(np.max([d.largest for d in by_name.values()]))
         return [
             Check("state: largest difference", state, limits.state_max),
+            Check("state: share of rows decided otherwise", self.decided_otherwise, limits.decided_otherwise),
             Check("trajectory: largest difference (m, rad)", trajectory.largest, limits.trajectory_max),
             Check("confidence: mean difference", confidence.mean, limits.confidence_mean),
             Check("forecast: share of differing voxels", self.differing_voxels, limits.differing_voxels),
@@ -92,7 +102,8 @@ def compare(
         truth = true_future(stream, t) if t % 2 == 0 else None
         inputs = tick_inputs(scene, truth.plan if truth else None)
         expected, found = (_run(r, inputs) for r in (reference, candidate))
-        comparison.add(expected, found, truth)
+        if comparison.add(expected, found, truth):
+            candidate.adopt(reference)
         on_tick()
     return comparison.report()
 
@@ -112,6 +123,19 @@ def _run(runtime: Runtime, inputs: Mapping[str, Array]) -> _Ran:
     return _Ran(outputs, runtime.state(), (time.perf_counter() - start) * 1e3)
 
 
+def _decided_otherwise(expected: Mapping[str, Array], found: Mapping[str, Array]) -> tuple[int, int]:
+    """How many rows of a gated state there are, and in how many something differs that is decided, not computed: of an
+    integer, a flag or a count. The dense state has none."""
+    rows = {"columns.": np.zeros(0, bool), "memory.": np.zeros(0, bool)}
+    for name, value in expected.items():
+        part = next((p for p in rows if name.startswith(p)), None)
+        if part is None or name not in DECIDED:
+            continue
+        differs = (value != found[name]).reshape(len(value), -1).any(axis=1)
+        rows[part] = differs | rows[part] if len(rows[part]) else differs
+    return sum(map(len, rows.values())), sum(int(r.sum()) for r in rows.values())
+
+
 @dataclass
 class _Comparison:
     """Sums over the ticks."""
@@ -119,12 +143,15 @@ class _Comparison:
     ticks: int = 0
     voxels: int = 0
     differing: int = 0
+    rows: int = 0
+    otherwise: int = 0
     largest: dict[str, float] = field(default_factory=dict)
     mean: dict[str, float] = field(default_factory=dict)  # summed over the ticks
     ms: list[tuple[float, float]] = field(default_factory=list)
     tables: list[ConfusionTable] = field(default_factory=list)  # reference, candidate; horizons pooled
 
-    def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> None:
+    def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> bool:
+        """Takes a tick in. Returns whether something was decided otherwise, which no tolerance can measure."""
         self.ticks += 1
         self.ms.append((expected.ms, found.ms))
         semantics = as_voxels(expected.outputs[ROWS]), as_voxels(found.outputs[ROWS])
@@ -132,11 +159,14 @@ class _Comparison:
         self.differing += int(np.count_nonzero(semantics[0] != semantics[1]))
         for name in (TRAJECTORY, CONFIDENCE):
             self._add_floats(name, expected.outputs[name], found.outputs[name])
+        decided, otherwise = _decided_otherwise(expected.state, found.state)
+        self.rows, self.otherwise = self.rows + decided, self.otherwise + otherwise
         for name, value in expected.state.items():
-            self._add_floats(name, value, found.state[name])
+            self._add_floats(name, value, value if otherwise else found.state[name])
         if truth is not None:
             tables = [confusion_table(truth.semantics, forecast) for forecast in semantics]
             self.tables = [a + b for a, b in zip(self.tables, tables, strict=True)] if self.tables else tables
+        return otherwise > 0
 
     def _add_floats(self, name: str, expected: Array, found: Array) -> None:
         difference = np.abs(expected - found)
@@ -149,6 +179,7 @@ class _Comparison:
         return ParityReport(
             self.ticks,
             tuple(Difference(name, self.largest[name], self.mean[name] / self.ticks) for name in self.largest),
+            self.otherwise / max(self.rows, 1),
             self.differing / self.voxels,
             (100 * mean_iou(self.tables[0]).value, 100 * mean_iou(self.tables[1]).value),
             (first, second),

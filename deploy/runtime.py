@@ -45,6 +45,10 @@ class Runtime(Protocol):
         """Columns that the last tick computed; 0 before the first."""
         ...
 
+    def adopt(self, other: Runtime) -> None:
+        """Goes on from the state of another runtime of the same form."""
+        ...
+
 
 class OnnxRuntime:
     """ONNX Runtime on the CPU. All buffers are allocated once and bound once. A gated bundle has a graph for each
@@ -95,6 +99,11 @@ class OnnxRuntime:
 
     def computed(self) -> int:
         return self._computed
+
+    def adopt(self, other: Runtime) -> None:
+        for name, array in other.state().items():
+            self._states[self._newest][name][...] = array
+        self._bucket = self._bucket._replace(bucket=other.computed())
 
     def _choose(self) -> str:
         """Runs the gate; the name of the tick that computes as many columns as it asks for."""

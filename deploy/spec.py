@@ -52,6 +52,7 @@ class ParityLimits:
     """How far a runtime may be from PyTorch over a stream; every runtime and precision of a bundle is held to them.
 
     state_max:        largest difference of any cached key, value or pose.
+    decided_otherwise: share of the state's rows about which rounding decided otherwise.
     trajectory_max:   largest difference of a trajectory (m, rad).
     confidence_mean:  mean difference of the confidences.
     differing_voxels: share of forecast voxels of another class. Not zero: a point within rounding of a cell border
@@ -60,6 +61,7 @@ class ParityLimits:
     """
 
     state_max: float = 1e-4
+    decided_otherwise: float = 1e-3
     trajectory_max: float = 1e-4
     confidence_mean: float = 1e-4
     differing_voxels: float = 2e-5

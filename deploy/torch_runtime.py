@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calib.errors import InputError
 from deploy.graphs import OUTPUTS, dense_state, gated_state, graphs_of
+from deploy.runtime import Runtime
 from deploy.spec import GATE, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
 from genie.buckets import START, choose_bucket, refresh_due
 from genie.model import GenieDrive
@@ -55,6 +56,10 @@ class TorchRuntime:
 
     def computed(self) -> int:
         return self._computed
+
+    def adopt(self, other: Runtime) -> None:
+        self._state = {STATE_IN + name: torch.from_numpy(array.copy()) for name, array in other.state().items()}
+        self._bucket = self._bucket._replace(bucket=other.computed())
 
     def _run(self, name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         graph = self._graphs[name]

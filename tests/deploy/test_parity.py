@@ -39,7 +39,7 @@ def test_same_forecasts_over_a_stream(
     [
         ("layers.1.past_value.weight", 0.01, "state"),
         ("trajectory.residual.bias", 0.01, "trajectory"),
-        ("invention.logits.bias", 10.0, "differing voxels"),
+        ("invention.logits.bias", -10.0, "differing voxels"),
         ("layers.1.attention.value.bias", 0.5, "trajectory"),  # through the tokens alone
         ("confidence_of_origin", 0.01, "confidence"),
     ],

@@ -255,13 +255,18 @@ def test_lidar_points_project_onto_their_object(town):
     world, index = world_points(town, sweep, t)[owned], sweep.instance[owned]
     hits, total = 0, 0
     for mount in CAMERAS:
-        points = apply(inverse(town.world.ego(t).world_from_ego @ mount.ego_from_sensor), world)
-        front = points[:, 2] > 1
+        world_from_camera = town.world.ego(t).world_from_ego @ mount.ego_from_sensor
+        points = apply(inverse(world_from_camera), world)
+        # From the roof the lidar looks over what stands before a camera.
+        away = np.linalg.norm(points, axis=1)
+        origin = np.broadcast_to(world_from_camera[:3, 3], world.shape)
+        seen = town.ranges(t, origin, (world - origin) / away[:, None]) > away - 0.3
+        front = (points[:, 2] > 1) & seen
         pixels = np.round(camera.project(mount, scale, points[front])).astype(int)
         image = town.instances(mount, t, scale)
         inside = ((pixels >= 0) & (pixels < image.shape[::-1])).all(1)
         x, y = pixels[inside].T
-        # Within a pixel: thin things are missed by a ray's width; parallax hides some.
+        # Within a pixel: thin things are missed by a ray's width.
         near = [
             np.roll(image, s, (0, 1))[y, x] == index[front][inside] for s in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
         ]

@@ -68,7 +68,8 @@ class Renderer:
         return seen.instance.reshape(shot.height, shot.width)
 
     def _look(self, mount: Mount, t: float, scale: float, origin: Floats, directions: Floats) -> tuple[Tracer, Seen]:
-        axis = directions[len(directions) // 2]
+        shot = camera.view(mount, scale)
+        axis = directions.reshape(shot.height, shot.width, 3)[shot.height // 2, shot.width // 2]
         boxes = self.world.boxes(t)
         offset = boxes.centre[:, :2] - origin[:2]
         sector = _in_sector(offset, _radius(boxes), float(np.arctan2(axis[1], axis[0])), HALF_VIEW)
