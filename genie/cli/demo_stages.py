@@ -82,7 +82,9 @@ class Demo:
         tree = to_tree(load_config(self.config.preset, self.overrides()))
         training = {f"{part}.{key}": value for part in ("model", "train") for key, value in tree[part].items()}
         root = None if self.synthetic else str(self.dataroot.resolve())
-        return {"dataroot": root, **asdict(self.config), **training}
+        # As a file tells it: lists, not tuples.
+        identity: dict[str, Any] = json.loads(json.dumps({"dataroot": root, **asdict(self.config), **training}))
+        return identity
 
     def held_out(self) -> list[str]:
         return list(yaml.safe_load((self.out / "run/split.yaml").read_text(encoding="utf-8"))["held_out"])
