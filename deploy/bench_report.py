@@ -36,7 +36,8 @@ class Machine:
 @dataclass(frozen=True)
 class Run:
     """How the figures came about. command: as it was typed, but for the place of the data. date: ISO 8601, UTC.
-    others: cores that other programs kept busy meanwhile, on average; None where the kernel does not tell."""
+    others: cores that other programs kept busy meanwhile, on average; None where the kernel does not tell.
+    seconds: that it took, exports included."""
 
     machine: Machine
     command: str
@@ -45,6 +46,7 @@ class Run:
     ticks: int
     threads: int
     others: float | None
+    seconds: float
 
 
 def this_machine() -> Machine:
@@ -65,6 +67,10 @@ class OthersAtWork:
 
     def __init__(self) -> None:
         self._began, self._all, self._own = time.monotonic(), _busy_s(), _own_s()
+
+    def seconds(self) -> float:
+        """Since it began."""
+        return round(time.monotonic() - self._began, 1)
 
     def cores(self) -> float | None:
         """Mean number of cores that they kept busy."""
@@ -179,6 +185,7 @@ def footer(run: Run) -> list[str]:
         f"| OS | {machine.os} |",
         f"| load before the run | {machine.load:.2f} |",
         f"| other programs during the run | {others} |",
+        f"| the run took | {run.seconds / 60:.1f} min |",
         f"| date | {run.date} |",
         f"| versions | {', '.join(f'{name} {number}' for name, number in versions().items())} |",
         f"| command | `{run.command}` |",

@@ -36,8 +36,8 @@ def bench(
     ] = None,
     scene: Annotated[str | None, typer.Option(help="Of --dataroot, S[,S...]; all where none is named.")] = None,
     label: Annotated[str | None, typer.Option(help="What the report calls the stream.")] = None,
-    ticks: Annotated[int, typer.Option(min=3, help="Frames that all take turns over, of all scenes together.")] = 80,
-    rounds: Annotated[int, typer.Option(min=2, help="Runs of each graph that is timed alone.")] = 20,
+    ticks: Annotated[int, typer.Option(min=3, help="Frames that all take turns over, of all scenes together.")] = 64,
+    rounds: Annotated[int, typer.Option(min=2, help="Runs of each graph that is timed alone.")] = 15,
     threads: Annotated[int, typer.Option(min=1, help="Of each network.")] = 2,
     variant: Annotated[
         list[str] | None, typer.Option(help="Of the untrained model; the dense twin and the default always run.")
@@ -64,7 +64,7 @@ def bench(
         typer.echo("stopped; nothing was written", err=True)
         raise typer.Exit(130) from None
     command = _command(sys.argv[1:], dataroot)
-    run = Run(machine, command, began, streams.name, ticks, threads, others.cores())
+    run = Run(machine, command, began, streams.name, ticks, threads, others.cores(), others.seconds())
     if isinstance(measured, list):
         _write_times(out, run, measured)
     else:

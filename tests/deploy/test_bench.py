@@ -103,7 +103,7 @@ def test_too_few_ticks_or_frames(bundle: Path, stream: Sequence) -> None:
 
 
 def test_the_table_has_a_row_for_each_stage_of_each_bundle() -> None:
-    run = Run(Machine("a CPU", 2, "an OS", 0.1), "geniedrive bench", "2026-01-01", "synthetic", 4, 2, 0.25)
+    run = Run(Machine("a CPU", 2, "an OS", 0.1), "geniedrive bench", "2026-01-01", "synthetic", 4, 2, 0.25, 60.0)
     times = [BundleTimes(name, "0", {s: [4.0, 3.0, 1.0, 2.0] for s in STAGES}, starts=[0]) for name in ("tiny", "edge")]
     markdown = as_markdown(run, times)
     rows = re.findall(
