@@ -54,7 +54,7 @@ def scaling_figure(m: Measured) -> Figure:
     _line(columns, s.ticks, GATED_COLOUR, "gated, whole tick")
     columns.axhline(m.dense.tick_ms, color=DENSE_COLOUR, ls="--", label="dense twin")
     columns.axhline(float(np.median(s.gate)), color=THIRD, ls=":", label="the gate alone")
-    _panel(columns, "Whole tick: columns computed", "k", log=True)
+    _panel(columns, "Whole tick: columns computed", "k", log=True, legend="center left")
 
     _line(history, s.history, DENSE_COLOUR, "dense twin")
     history.axhline(float(np.median(s.history_gated)), color=GATED_COLOUR, label=f"gated, k = {ONE_BUCKET} (one graph)")
@@ -80,7 +80,7 @@ def _line(axes: Axes, times: Mapping[int, list[float]], colour: str, label: str)
     axes.vlines(x, medians, [s.p95 for s in spreads], color=colour, lw=1.2)
 
 
-def _panel(axes: Axes, title: str, x_label: str, *, log: bool = False) -> None:
+def _panel(axes: Axes, title: str, x_label: str, *, log: bool = False, legend: str = "upper left") -> None:
     axes.set_title(title, color=INK)
     axes.set_xlabel(x_label)
     axes.set_ylabel("ms")
@@ -89,7 +89,7 @@ def _panel(axes: Axes, title: str, x_label: str, *, log: bool = False) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(fontsize=9, frameon=False)
+    axes.legend(fontsize=9, frameon=False, loc=legend)
     _tidy(axes)
 
 
