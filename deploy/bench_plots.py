@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from deploy.bench import TICK, spread
 from deploy.bench_results import Measured
 from deploy.bench_scaling import ONE_BUCKET, GridTimes
 
+Corner = Literal["upper left", "center left"]
 INK, DENSE_COLOUR, GATED_COLOUR, THIRD = "#222831", "#8a8f98", "#1f64d2", "#d2691f"
 
 
@@ -80,7 +82,7 @@ def _line(axes: Axes, times: Mapping[int, list[float]], colour: str, label: str)
     axes.vlines(x, medians, [s.p95 for s in spreads], color=colour, lw=1.2)
 
 
-def _panel(axes: Axes, title: str, x_label: str, *, log: bool = False, legend: str = "upper left") -> None:
+def _panel(axes: Axes, title: str, x_label: str, *, log: bool = False, legend: Corner = "upper left") -> None:
     axes.set_title(title, color=INK)
     axes.set_xlabel(x_label)
     axes.set_ylabel("ms")

@@ -86,7 +86,8 @@ def _variants(m: Measured) -> list[str]:
         'copied, gate and network, in ms. "1st", "2nd": the very first ticks, in which memory is allocated and '
         "everything is computed. Memory alone is the dense twin with merged memory; invented content is decoded once "
         "in every variant. The first two runs of a bucket allocate, too: in p95 and max of the gated forms. Everything "
-        "off: what the gated form's other way of computing costs by itself. Retention and heads alone compute 2499 of 2500 columns.",
+        "off: what the gated form's other way of computing costs by itself. Retention and heads alone "
+        "compute 2499 of 2500 columns.",
         "",
         *_table(
             "| variant | tick, median | p95 | max | 1st | 2nd | observe | assemble | against dense | against memory |",
