@@ -110,7 +110,7 @@ def test_refuses_what_tensorrt_would(node: onnx.NodeProto, outputs: tuple, compl
         check_graph(small_graph(one, node, outputs=outputs))
 
 
-@pytest.mark.parametrize("name", ["tick", "gate", "tick_64", "tick_2500"])
+@pytest.mark.parametrize("name", ["tick", "gate", "tick_64", "tick_128", "tick_256", "tick_640", "tick_2500"])
 def test_tensorrt_builds_an_engine_for_ampere(bundle: Path, dense_bundle: Path, name: str) -> None:
     """Ahead of time, without a GPU: it proves that NVIDIA's parser and compiler take the graph, not its speed."""
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel here")

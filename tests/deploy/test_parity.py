@@ -42,6 +42,7 @@ def test_same_forecasts_over_a_stream(
         ("invention.logits.bias", -10.0, "differing voxels"),
         ("layers.1.attention.value.bias", 0.5, "trajectory"),  # through the tokens alone
         ("confidence_of_origin", 0.01, "confidence"),
+        ("gate.score.2.weight", 20.0, "decided otherwise"),  # another order, so other columns
     ],
 )
 def test_a_perturbed_weight_is_caught(

@@ -48,8 +48,8 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
     return list(load_scenes(root, "stream", choose_scenes(root, "stream")))
 
 
-def check(scenes: list[Scene], form: str) -> None:
-    model = miou(load_forecaster(GOLDEN, (), form), scenes)
+def check(scenes: list[Scene]) -> None:
+    model = miou(load_forecaster(GOLDEN), scenes)
     warp, tracker = miou(EgoWarpForecaster(), scenes), miou(TrackerForecaster(), scenes)
     told = f"model {model}, ego-warp {warp}, tracker {tracker}"
     assert all(m >= w + 3.0 for m, w in zip(model, warp, strict=True)), told
@@ -57,11 +57,11 @@ def check(scenes: list[Scene], form: str) -> None:
 
 
 def test_it_beats_ego_warp_on_real_motion(mini: list[Scene]) -> None:
-    check(mini, "dense")  # which runs two ticks a window, not all ten; the towns are judged gated, as on the car
+    check(mini)
 
 
 def test_it_beats_ego_warp_on_held_out_towns(synthetic: list[Scene]) -> None:
-    check(synthetic, "gated")
+    check(synthetic)
 
 
 def test_without_its_learned_parts_it_loses_what_it_gained(synthetic: list[Scene]) -> None:
