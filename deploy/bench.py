@@ -19,7 +19,7 @@ from perception.types import HORIZONS_S
 
 PRESETS = ("tiny", "edge")
 TICK, TOTAL = "tick", "total"
-# Ticks apart, as many as Pipeline.warm_up runs: ONNX Runtime allocates in the second one, too (1.5 times the median).
+# Ticks apart: in the first of a clip everything is computed anew, in the second what it had no past for.
 APART = 2
 
 
@@ -55,7 +55,7 @@ class BundleTimes:
 
     @property
     def first_ms(self) -> dict[str, list[float]]:
-        """Of the first two ticks, in which the runtime allocates: never part of the spread."""
+        """Of the first two ticks: never part of the spread."""
         return {stage: values[:APART] for stage, values in self.ticks_ms.items()}
 
     @property
@@ -119,6 +119,8 @@ def measure(
     """
     times = [_no_times(read_manifest(bundle)) for bundle in bundles]
     pipelines = [Pipeline(bundle, threads=threads) for bundle in bundles]
+    for pipeline in pipelines:
+        pipeline.warm_up()  # as the node does
     steps = every or [1] * len(bundles)
     for clip in clips:
         _check(clip)

@@ -121,7 +121,7 @@ class MoveAlone(nn.Module):
     ) -> tuple[Tensor, ...]:
         observed, kept = SeenRows(*seen[:6]), KeptColumns(*seen[6:])
         moved = move(observed, center, displacement, trajectory, Invented(chosen, classes), kept)
-        return moved.rows, moved.origin
+        return (moved.rows,)
 
 
 def dense_core(model: GenieDrive, side: int) -> Graph:
@@ -190,7 +190,7 @@ def move_alone(seen: Mapping[str, Tensor], horizons_s: Sequence[float], invented
         **{name: seen[name] for name in ("object_cells", "bare", "movers", "border_ground")},
         **{name: seen[name] for name in ("evidence_row", "evidence", "fine_from_ego")},
     }
-    return Graph(f"move_{len(horizons_s)}", MoveAlone(), inputs, ("forecast.rows", "forecast.origin"))
+    return Graph(f"move_{len(horizons_s)}", MoveAlone(), inputs, ("forecast.rows",))
 
 
 def _window(side: int) -> Window:

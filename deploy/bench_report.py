@@ -148,8 +148,8 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
             f"`Pipeline.step` on ONNX Runtime (CPU, {run.threads} threads), {run.ticks} ticks of the stream "
             f"`{run.stream}` ({grid} voxels), from occupancy to forecast; perception is not in it. "
             f"{'The bundles took turns, tick by tick. ' if len(bundles) > 1 else ''}"
-            "Milliseconds; the first two ticks of each scene, in which memory is allocated or everything is computed "
-            "anew, are in no other column.",
+            "Milliseconds, after a warm-up as on the car; the first two ticks of each scene, in which everything is "
+            "computed anew, are in no other column.",
             "",
             "| model | bundle | stage | 1st tick | 2nd tick | median | p95 | max |",
             "|---|---|---|---:|---:|---:|---:|---:|",

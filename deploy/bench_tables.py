@@ -51,7 +51,8 @@ def _headline(run: Run, m: Measured) -> list[str]:
         f"`{CONFIG}`, untrained weights of seed {SEED} (the graphs are static: weights do not change the work), "
         f"`Pipeline.step` on ONNX Runtime, CPU, fp32, {run.threads} threads, spinning off. Stream: {run.stream}. "
         "Perception is not in any figure; one tick encodes an observation and decodes six steps of 200x200x16 voxels. "
-        f"The bucket mix is that of all {frames} frames; the first two ticks of each scene are told apart everywhere.",
+        f"The bucket mix is that of all {frames} frames; the first two ticks of each scene are told "
+        "apart everywhere. Every pipeline is warmed up first, as the node does.",
         "",
         f"![Variants]({VARIANTS_PNG})",
         "",
@@ -83,9 +84,9 @@ def _variants(m: Measured) -> list[str]:
         "## Variants",
         "",
         f"All take turns, frame by frame, over the same {ticks} ticks (and the first two of each scene). Tick: inputs "
-        'copied, gate and network, in ms. "1st", "2nd": the very first ticks, in which memory is allocated and '
-        "everything is computed. Memory alone is the dense twin with merged memory; invented content is decoded once "
-        "in every variant. The first two runs of a bucket allocate, too: in p95 and max of the gated forms. Everything "
+        'copied, gate and network, in ms. "1st", "2nd": the very first ticks, in which everything '
+        "is computed. Memory alone is the dense twin with merged memory; invented content is decoded once "
+        "in every variant. Everything "
         "off: what the gated form's other way of computing costs by itself. Retention and heads alone "
         "compute 2499 of 2500 columns.",
         "",

@@ -30,7 +30,8 @@ from deploy.spec import (
     tick_of,
 )
 from genie.config import ModelConfig
-from genie.gate import GateInput, Selection
+from genie.gate import Selection
+from genie.gate_input import GateInput
 from genie.gated import gated_tick
 from genie.gated_state import ColumnFacts, GatedState, Slots, empty_gated_state
 from genie.inputs import model_inputs

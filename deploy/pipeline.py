@@ -54,11 +54,11 @@ class Pipeline:
         return self._runtime.computed()
 
     def warm_up(self) -> None:
-        """Runs both sets of buffers once, so that the first frame costs what every frame costs. Resets."""
+        """Runs preprocessing and every graph, so that no frame pays for what is allocated once. Resets."""
         empty = Occupancy(np.full(GRID.shape, FREE, np.uint8))
         scene, _ = observe(SensorFrame(0, np.eye(4), empty), start_observer())
-        for _ in range(2):
-            self._runtime.tick(tick_inputs(scene, None))
+        self._runtime.tick(tick_inputs(scene, None))
+        self._runtime.warm_up()
         self.reset()
 
     def reset(self) -> None:

@@ -39,21 +39,23 @@ def key_width(width: int, heads: int) -> int:
 
 
 class Places(NamedTuple):
-    """Where tokens are. cos, sin: rotary phases, [B, N, pairs]; xy: [B, N, 2], columns, for the reach."""
+    """Where tokens are. cos, sin: rotary phases, [B, N, h, pairs], the same for each head: spelt out once, they are
+    multiplied with every layer's keys without broadcasting. xy: [B, N, 2], columns, for the reach."""
 
     cos: Tensor
     sin: Tensor
     xy: Tensor
 
 
-def places(position: Float[Tensor, "B N 2"], head_width: int) -> Places:
+def places(position: Float[Tensor, "B N 2"], heads: int, head_width: int) -> Places:
     """Of positions in columns: half of the rotary pairs turn with x, half with y."""
     pairs = min(ROTARY_CHANNELS, head_width - PLACE_CHANNELS) // 4
     low, high = ROTARY_PERIODS
     exponent = torch.arange(pairs, device=position.device, dtype=torch.float32) / max(pairs - 1, 1)
     frequency = (2 * torch.pi / low) * (low / high) ** exponent
     phase = (position.unsqueeze(-1) * frequency).flatten(2)  # (B, N, 2 * pairs)
-    return Places(phase.cos(), phase.sin(), position)
+    cos, sin = (x.unsqueeze(2).expand(-1, -1, heads, -1) for x in (phase.cos(), phase.sin()))
+    return Places(cos, sin, position)
 
 
 def join(first: Places, second: Places) -> Places:
@@ -61,9 +63,9 @@ def join(first: Places, second: Places) -> Places:
     return Places(*(torch.cat([a, b], dim=1) for a, b in zip(first, second, strict=True)))
 
 
-def rotate(x: Float[Tensor, "B h N w"], phase: Places) -> Float[Tensor, "B h N w"]:
-    """Turns the first channels; the others carry content alone."""
-    cos, sin = phase.cos.unsqueeze(1), phase.sin.unsqueeze(1)
+def rotate(x: Float[Tensor, "B N h w"], phase: Places, heads: slice) -> Float[Tensor, "B N h w"]:
+    """Turns the first channels; the others carry content alone. heads: those that `x` has."""
+    cos, sin = phase.cos[:, :, heads], phase.sin[:, :, heads]
     pairs = cos.shape[-1]
     first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
     return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], dim=-1)
@@ -163,7 +165,7 @@ class Attention(nn.Module):
         first, last, _ = heads.indices(self.heads)
         some = slice(first * width, last * width)
         asked = nn.functional.linear(queries, self.query.weight[some], self.query.bias[some])
-        q = rotate(asked.unflatten(2, (-1, width)).transpose(1, 2), place)
+        q = rotate(asked.unflatten(2, (-1, width)), place, heads).transpose(1, 2)
         at = (place.xy - MIDDLE).unsqueeze(1)
         one = torch.ones_like(at[..., :1])
         towards = torch.cat([at, one], dim=-1) / self.reach[:, heads] ** 2
@@ -171,10 +173,10 @@ class Attention(nn.Module):
         return torch.cat([q, towards.expand(*q.shape[:3], -1)], dim=-1)
 
     def _keys(self, keys: Tensor, place: Places, bias: Tensor, heads: slice) -> Float[Tensor, "B h M w"]:
-        k = rotate(self._split(keys)[:, heads], place)
-        to = (place.xy - MIDDLE).unsqueeze(1)
-        channels = (to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, None, :, None])
-        return torch.cat([k, *(x.expand(*k.shape[:3], -1) for x in channels)], dim=-1)
+        k = rotate(keys.unflatten(2, (self.heads, -1))[:, :, heads], place, heads)
+        to = (place.xy - MIDDLE).unsqueeze(2)
+        channels = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, :, None, None]], dim=-1)
+        return torch.cat([k, channels.expand(*k.shape[:3], -1)], dim=-1).transpose(1, 2)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

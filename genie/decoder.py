@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genie.attention import Attention, places
-from genie.columns import invert, local_positions, take_rows, transform
+from genie.columns import invert, local_positions, take_rows
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.ring import ring_table
 from genie.tokenizer import ColumnTokenizer
@@ -46,10 +46,12 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
     """Extended columns outside the grid that the future grids will show, those needed soonest first."""
     local = local_positions(EXTENDED, trajectory.device) - PAD
     centers = (local + 0.5) * COLUMN_M + GRID.origin[0]
-    half = -GRID.origin[0]
+    reach = COLUMN_M - GRID.origin[0]
     outside = ((local < 0) | (local > COLUMNS - 1)).any(dim=-1)
-    future_from_now = invert(trajectory)
-    seen = (transform(future_from_now.unsqueeze(1), centers.unsqueeze(0)).abs() < half + COLUMN_M).all(dim=-1)
+    x, y, yaw = invert(trajectory).unsqueeze(-1).unbind(1)
+    along = (torch.cat(turned, dim=1) @ centers.T for turned in ((yaw.cos(), -yaw.sin()), (yaw.sin(), yaw.cos())))
+    seen_x, seen_y = ((part + shift).abs() < reach for part, shift in zip(along, (x, y), strict=True))
+    seen = seen_x & seen_y
     soonness = torch.arange(len(HORIZONS_S), 0, -1, device=trajectory.device, dtype=torch.float32)
     score = (seen.to(torch.float32) * soonness.unsqueeze(1)).amax(dim=0) * outside.to(torch.float32)
     # Distinct scores: every runtime then breaks ties in the same way.
@@ -97,26 +99,47 @@ class Invention(nn.Module):
             position: column coordinates relative to the window's corner; outside it.
             ring: class ids of what stands in the ring around the window (genie/ring.py), nothing movable in it.
         """
-        asked = self._ask(tokens, side, position, ring, tokenizer)
-        logits: Tensor = self.logits(self.hidden(self.norm_hidden(asked)))
+        hidden = self._hidden(tokens, side, position, ring, tokenizer)
+        logits: Tensor = self.logits(hidden)
         return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
+
+    def choose(
+        self,
+        tokens: Float[Tensor, "B N d"],
+        side: int,
+        position: Int[Tensor, "B R 2"],
+        ring: Int[Tensor, "B G 16 16"],
+        tokenizer: ColumnTokenizer,
+    ) -> Int[Tensor, "B R 4 16"]:
+        """The option of each block, of the logits that `forward` gives. The ground goes on unless another option is e
+        times as likely: it takes evidence to change it."""
+        margin = torch.zeros(OPTIONS, device=tokens.device)
+        margin[GROUND_GOES_ON] = MARGIN
+        bias = (self.logits.bias.reshape(-1, OPTIONS) + margin).reshape(-1)  # cheaper than to add it to all logits
+        hidden = self._hidden(tokens, side, position, ring, tokenizer)
+        logits = nn.functional.linear(hidden, self.logits.weight, bias)
+        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS)).argmax(dim=-1).to(torch.int32)
 
     def classes(
         self,
-        logits: Float[Tensor, "B R 4 16 O"],
+        choice: Int[Tensor, "B R 4 16"],
         side: int,
         position: Int[Tensor, "B R 2"],
         standing: Int[Tensor, "B G 16 16"],
         ground: Int[Tensor, "B G 16 16"],
     ) -> Int[Tensor, "B R 16 16"]:
-        """Class ids. The ground goes on unless another option is e times as likely: it takes evidence to change it."""
-        margin = torch.zeros(OPTIONS, device=logits.device)
-        margin[GROUND_GOES_ON] = MARGIN
-        choice = (logits + margin).argmax(dim=-1).to(torch.int32)[:, :, block_of_cell(logits.device)]
+        """Class ids."""
+        choice = choice[:, :, block_of_cell(choice.device)]
         continues = ring_of(position, side)
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
         static = choice + (STATIC[0] - FIRST_CLASS)
         return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
+
+    def _hidden(
+        self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
+    ) -> Float[Tensor, "B R w"]:
+        hidden: Tensor = self.hidden(self.norm_hidden(self._ask(tokens, side, position, ring, tokenizer)))
+        return hidden
 
     def _ask(
         self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
@@ -127,9 +150,9 @@ class Invention(nn.Module):
         head_width = tokens.shape[-1] // self.heads
         border = border_columns(side, tokens.device)
         read = self.attention.cache(self.norm_tokens(tokens[:, border]))
-        there = places(local_positions(side, tokens.device)[border].unsqueeze(0), head_width)
+        there = places(local_positions(side, tokens.device)[border].unsqueeze(0), self.heads, head_width)
         # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
-        here = places(position.to(tokens.dtype), head_width)._replace(xy=edge.to(tokens.dtype))
+        here = places(position.to(tokens.dtype), self.heads, head_width)._replace(xy=edge.to(tokens.dtype))
         return query + self.attention(self.norm_query(query), here, read, there)
 
     def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:

@@ -72,16 +72,21 @@ class KeptColumns(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """rows: int32 [H, 200, 200, 4] in the future ego frames; origin: int32 [H, 200, 200], OBSERVED, MOVED or
-    INVENTED."""
+    """rows: int32 [H, 200, 200, 4] in the future ego frames. moved, invented: bool [H, 200, 200], cells that are not
+    observed but moved, or invented."""
 
     rows: Tensor
-    origin: Tensor
+    moved: Tensor
+    invented: Tensor
+
+    def origin(self) -> Int[Tensor, "H 200 200"]:
+        """OBSERVED, MOVED or INVENTED."""
+        return torch.where(self.invented, INVENTED, torch.where(self.moved, MOVED, OBSERVED)).to(torch.int32)
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table at an index of any shape, as one plain Gather; int32 indices are not widened."""
-    return table.index_select(0, index.reshape(-1)).reshape(*index.shape, *table.shape[1:])
+    return table[index]
 
 
 def row_table(seen: SeenRows, kept: Int[Tensor, "M 4"], invented: Invented) -> Int[Tensor, "T 4"]:
@@ -181,5 +186,5 @@ def move(
     # One cell more, for what lands nowhere.
     row = torch.nn.functional.pad(background.reshape(-1), (0, 1))
     row = row.index_put((landed.future_cell,), landed.object_cell + MOVER_ROWS)[:-1].reshape(background.shape)
-    origin = (row >= MOVER_ROWS).to(torch.int32) + (row >= BORDER_ROWS).to(torch.int32)
-    return Moved(look_up(row_table(seen, kept.columns, invented), row), origin)
+    beyond = row >= BORDER_ROWS
+    return Moved(look_up(row_table(seen, kept.columns, invented), row), (row >= MOVER_ROWS) & ~beyond, beyond)

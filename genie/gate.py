@@ -12,25 +12,22 @@ Shapes: N = 2500 columns, 18 candidates a column, K objects; SI units, present e
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genie.columns import column_centers, compose, invert, transform, whole_grid
 from genie.config import GateConfig
 from genie.forecast import look_up
+from genie.gate_input import GateInput, N, cells_of_columns
 from genie.gated_state import ColumnFacts
-from genie.grid import CELLS, COLUMN_M, COLUMNS
+from genie.grid import COLUMN_M, COLUMNS
 from genie.observation import MEASURED
+from genie.surprise import surprise
 from perception.types import GRID
 
-N = COLUMNS * COLUMNS
-SIDE = GRID.shape[0]
 # A computed column stands for a present one up to a column away. Half a diagonal is too strict: columns computed at
 # different times leave gaps of that size between them (measured on real motion: 4 times as many columns were unseen).
 REACH_M = COLUMN_M
@@ -42,26 +39,6 @@ TIE = 1e-5  # by their place, the same in every runtime
 OFF_M = GRID.voxel_size  # that a forecast of an object may be off before its columns are computed
 OLDER, OLD_S = 2e-3, 60.0  # of score a second
 FEATURES = 7
-
-
-class GateInput(NamedTuple):
-    """The present observation, as far as the gate sees it.
-
-    rows, raised, lowered: int32 [40000, 4], as observed, and a voxel higher and lower. object_id: int32 [40000].
-    small: int32 [40000] (genie.observation.small_things). objects: [K, F]. now_from_previous: [3].
-    continues, dt, refresh: [1]; dt in seconds, refresh 1 in a burst.
-    """
-
-    rows: Tensor
-    raised: Tensor
-    lowered: Tensor
-    object_id: Tensor
-    small: Tensor
-    objects: Tensor
-    now_from_previous: Tensor
-    continues: Tensor
-    dt: Tensor
-    refresh: Tensor
 
 
 class Selection(NamedTuple):
@@ -77,24 +54,6 @@ class Selection(NamedTuple):
     owner: Tensor
     changed: Tensor
     score: Tensor
-
-
-@functools.cache
-def _cells_of_columns() -> NDArray[np.int64]:
-    """Flat cells of each column, [N, 16]."""
-    cells = np.arange(SIDE * SIDE).reshape(COLUMNS, CELLS, COLUMNS, CELLS)
-    flat: NDArray[np.int64] = cells.transpose(0, 2, 1, 3).reshape(N, CELLS * CELLS)
-    return flat
-
-
-def cells_of_columns(device: torch.device) -> Int[Tensor, "N 16"]:
-    return torch.from_numpy(_cells_of_columns()).to(device)
-
-
-def cell_offsets(device: torch.device) -> Float[Tensor, "16 2"]:
-    """Cell centres relative to their column's centre (m)."""
-    axis = (torch.arange(CELLS, dtype=torch.float32, device=device) - (CELLS - 1) / 2) * GRID.voxel_size
-    return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).reshape(-1, 2)
 
 
 class ChangeGate(nn.Module):
@@ -172,15 +131,13 @@ def assign(
     now (velocity: of that object).
     """
     centers = column_centers(whole_grid(device=velocity.device))[0]
-    previous_from_now = invert(seen.now_from_previous)
-    was = torch.stack([centers, centers - velocity * seen.dt])  # (2, N, 2)
-    index = torch.floor((transform(previous_from_now, was) - GRID.origin[0]) / COLUMN_M).to(torch.int32)
-    step = torch.arange(-1, 2, dtype=torch.int32, device=velocity.device)
-    around = torch.stack(torch.meshgrid(step, step, indexing="ij"), dim=-1).reshape(1, 9, 1, 2)
-    candidate = (index.unsqueeze(1) + around).flatten(0, 1)  # (18, N, 2)
-    outside = ((candidate < 0) | (candidate >= COLUMNS)).any(dim=-1)
-    candidate = candidate.clamp(0, COLUMNS - 1)
-    row = candidate[..., 0] * COLUMNS + candidate[..., 1]
+    was = transform(invert(seen.now_from_previous), torch.stack([centers, centers - velocity * seen.dt]))  # (2, N, 2)
+    i, j = ((w - GRID.origin[0]) / COLUMN_M for w in was.unbind(-1))
+    step = torch.arange(-1, 2, dtype=torch.float32, device=velocity.device)
+    step_i, step_j = (s.reshape(1, 9, 1) for s in torch.meshgrid(step, step, indexing="ij"))
+    i, j = ((torch.floor(w).unsqueeze(1) + s).flatten(0, 1) for w, s in ((i, step_i), (j, step_j)))  # (18, N)
+    outside = (i < 0) | (i >= COLUMNS) | (j < 0) | (j >= COLUMNS)
+    row = (i.clamp(0, COLUMNS - 1) * COLUMNS + j.clamp(0, COLUMNS - 1)).to(torch.int32)
     moving = (expected.velocity.square().sum(-1) > 0).to(velocity.dtype)
     xy = expected.place[:, :2] + expected.velocity * expected.age.unsqueeze(1)
     x, y, filled, moves = look_up(
@@ -192,46 +149,3 @@ def assign(
     best = cost.argmin(dim=0, keepdim=True)
     possible = torch.where(cost < NEVER, distance, NEVER)
     return row.gather(0, best)[0].long(), possible.gather(0, best)[0]
-
-
-def surprise(seen: GateInput, expected: ColumnFacts) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Words (four voxels) of each column's reference that none of the four observed cells around their expected place
-    holds, and cells in which a small thing is, or is not, against what was expected."""
-    turn = torch.cat([torch.zeros_like(expected.place[:, :2]), expected.place[:, 2:]], dim=1)
-    offset = transform(turn.unsqueeze(1), cell_offsets(turn.device).unsqueeze(0))  # (N, 16, 2)
-    drift = (expected.velocity * expected.age.unsqueeze(1)).unsqueeze(1) * expected.moves.unsqueeze(2)
-    at = (expected.place[:, None, :2] + offset + drift - GRID.origin[0]) / GRID.voxel_size
-    inside = ((at >= 0) & (at < SIDE)).all(dim=-1)
-    low = (at - 0.5).clamp(0, SIDE - 1.01).to(torch.int32)
-    corner = low[..., 0] * SIDE + low[..., 1]
-    found = torch.zeros_like(expected.reference, dtype=torch.bool)
-    # A slope lifts the ground by a voxel somewhere in every tick of a drive: a voxel up or down is no surprise.
-    for level in (seen.rows, seen.raised, seen.lowered):
-        for beside in (0, 1, SIDE, SIDE + 1):
-            found = found | (look_up(level, corner + beside) == expected.reference)
-    words = torch.where(found | ~inside.unsqueeze(-1), 0.0, 1.0).sum(dim=(1, 2))
-    here = at.clamp(0, SIDE - 0.01).to(torch.int32)
-    differs = look_up(seen.small, here[..., 0] * SIDE + here[..., 1]) != expected.small
-    return torch.maximum(words, _appeared(seen, expected)), torch.where(differs & inside, 1.0, 0.0).sum(dim=1)
-
-
-def _appeared(seen: GateInput, expected: ColumnFacts) -> Float[Tensor, " N"]:
-    """The other way round: words of each column as observed that its reference holds nowhere around. A thin thing that
-    appears contradicts no reference, since every cell of it still finds a free neighbour."""
-    device = seen.rows.device
-    cells, centers = cells_of_columns(device), column_centers(whole_grid(device=device))[0]
-    place = invert(torch.cat([expected.place[:, :2] - centers, expected.place[:, 2:]], dim=1))
-    at = transform(place.unsqueeze(1), cell_offsets(device).unsqueeze(0)) / GRID.voxel_size + CELLS / 2
-    inside = ((at > 0) & (at < CELLS)).all(dim=-1)  # of the reference; beyond it another column's reference tells
-    low = torch.floor(at - 0.5)
-    first = torch.arange(N, dtype=torch.int32, device=device).reshape(N, 1) * CELLS * CELLS
-    reference = expected.reference.reshape(N * CELLS * CELLS, -1)
-    levels = [look_up(level, cells) for level in (seen.rows, seen.raised, seen.lowered)]
-    found = torch.zeros_like(levels[0], dtype=torch.bool)
-    for step in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):
-        i, j = ((low[..., axis] + step[axis]).clamp(0, CELLS - 1).to(torch.int32) for axis in (0, 1))
-        held = look_up(reference, first + i * CELLS + j)
-        for level in levels:
-            found = found | (held == level)
-    stands = (expected.velocity.square().sum(-1) == 0).unsqueeze(-1)  # what moves has moved in its block
-    return torch.where(found | ~(inside & stands).unsqueeze(-1), 0.0, 1.0).sum(dim=(1, 2))

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from genie.columns import column_centers, whole_grid
 from genie.forecast import look_up
-from genie.gate import GateInput, Selection, cells_of_columns
+from genie.gate import Selection
+from genie.gate_input import GateInput, cells_of_columns
 from genie.gated_state import ColumnFacts, GatedState, Slots
 from genie.grid import COLUMNS
 from genie.memory import Overwritten, advance_slots, fuse, push

@@ -23,7 +23,7 @@ from genie.attention import KeysValues, Layer, Places, places
 from genie.columns import Window, compose, invert, local_positions, take_rows, warp_columns, whole_grid
 from genie.config import ModelConfig
 from genie.decoder import EXTENDED, PAD, Invented, Invention, choose_columns
-from genie.forecast import KeptColumns, Moved, SeenRows, look_up, move
+from genie.forecast import KeptColumns, Moved, SeenRows, move
 from genie.gate import ChangeGate
 from genie.grid import CELLS, COLUMNS, HEIGHT
 from genie.motion import MotionHead, TrajectoryHead
@@ -137,7 +137,7 @@ class GenieDrive(nn.Module):
         kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
         center = occupancy.objects[:, CENTER]
         moved = move(seen, center, motion.displacement[0], trajectory, invented, kept)
-        return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin)
+        return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin())
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
         """The state after a tick, without its forecast: enough to enter a stream anywhere."""
@@ -159,7 +159,7 @@ class GenieDrive(nn.Module):
         """All layers: present tokens read each other and the warped history ([B, P * N, d] a layer)."""
         side = int(tokens.shape[1] ** 0.5)
         place = self.places(side, tokens)
-        past_place = Places(*(x.repeat(1, self.config.history, 1) for x in place))
+        past_place = Places(*(torch.cat([x] * self.config.history, dim=1) for x in place))
         for layer, read in zip(self.stack, past, strict=True):
             tokens = layer(tokens, place, read, past_place, past_readable)
         out: Tensor = self.norm(tokens)
@@ -172,7 +172,7 @@ class GenieDrive(nn.Module):
     def places(self, side: int, tokens: Tensor) -> Places:
         """Of a window's columns."""
         position = local_positions(side, tokens.device).unsqueeze(0)
-        return places(position, self.config.width // self.config.heads)
+        return places(position, self.config.heads, self.config.width // self.config.heads)
 
     def _warp_history(
         self, state: StreamState, now_from_past: Tensor, filled: Tensor, window: Window
@@ -195,15 +195,17 @@ class GenieDrive(nn.Module):
         chosen = choose_columns(trajectory, self.config.invented)
         column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="trunc"), chosen % EXTENDED], dim=-1) - PAD
         position = column.unsqueeze(0)
-        logits = self.invention(tokens, COLUMNS, position, standing.unsqueeze(0), self.tokenizer)
-        classes = self.invention.classes(logits, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
+        choice = self.invention.choose(tokens, COLUMNS, position, standing.unsqueeze(0), self.tokenizer)
+        classes = self.invention.classes(choice, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
         return Invented(chosen, classes.reshape(-1, HEIGHT))
 
     def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
-        horizons = len(HORIZONS_S)
-        of_origin = self.confidence_of_origin.reshape(-1)
-        first = 3 * torch.arange(horizons, dtype=torch.int32, device=of_origin.device).reshape(-1, 1, 1)
-        return nn.functional.avg_pool2d(look_up(of_origin, moved.origin + first).unsqueeze(0), CELLS)[0]
+        """Of each column, the mean over its cells."""
+        observed, when_moved, when_invented = self.confidence_of_origin.reshape(-1, 3, 1, 1).unbind(1)
+        shares = torch.stack([moved.moved, moved.invented]).to(observed.dtype)
+        share_moved, share_invented = nn.functional.avg_pool2d(shares, CELLS)
+        gained: Tensor = (when_moved - observed) * share_moved + (when_invented - observed) * share_invented
+        return observed + gained
 
     def _advance(self, state: StreamState, encoded: Tensor, now_from_past: Tensor, filled: Tensor) -> StreamState:
         """The present frame becomes the newest past frame; the oldest is dropped."""

@@ -18,7 +18,7 @@ from genie.objects import MAX_OBJECTS, Components, find_components, nearest_unco
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
 from perception.types import CLASS_NAMES, MOVABLE, NUM_CLASSES, SensorFrame
 
-MAX_OBJECT_CELLS = 4096  # C; real scenes have up to 1300
+MAX_OBJECT_CELLS = 2048  # C; real scenes have up to 1300
 PAST_S = (0.2, 0.5, 1.0)  # where was it then?
 # Columns of ObservedScene.objects. Vectors are in the ego frame at the stamp; SI units.
 CENTER, HEADING, MEASURED, FAST, SLOW = slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8), slice(8, 10)

@@ -67,9 +67,9 @@ def attend_rows(
     """Runs the selected columns through the layers. `cached.xy` and `.filled` already say what the selected are."""
     heads = layers[0].attention.heads
     head_width = encoded.shape[-1] // heads
-    place = places(_columns(cached.xy).unsqueeze(0), head_width)
+    place = places(_columns(cached.xy).unsqueeze(0), heads, head_width)
     query_place = Places(*(x[:, rows] for x in place))
-    memory_place = places(_columns(memory.xy).unsqueeze(0), head_width)
+    memory_place = places(_columns(memory.xy).unsqueeze(0), heads, head_width)
     bias = torch.where(cached.filled > 0.5, 0.0, FAR_BELOW).unsqueeze(0)
     memory_bias = torch.where(
         memory.stands_for < 0.5, FAR_BELOW, torch.log(memory.stands_for.clamp(min=1.0))

@@ -81,7 +81,7 @@ def torch_move(scene: ObservedScene, displacement: np.ndarray, trajectory: np.nd
         no_invention(),
         KeptColumns(seen.evidence_row, seen.evidence, seen.fine_from_ego),
     )
-    return Shown(torch.from_numpy(as_voxels(moved.rows.numpy())), moved.origin)
+    return Shown(torch.from_numpy(as_voxels(moved.rows.numpy())), moved.origin())
 
 
 def drive(speed: float, yaw_rate: float) -> np.ndarray:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from genie.config import GateConfig
 from genie.forecast import look_up
-from genie.gate import ChangeGate, Selection, cells_of_columns
+from genie.gate import ChangeGate, Selection
+from genie.gate_input import cells_of_columns
 from genie.gated import CHANGED_WITHIN
 from genie.gated_state import ColumnFacts
 from genie.model import TrackedOccupancy
@@ -193,7 +194,7 @@ def test_fake_without_the_bracket_half_a_voxel_is_a_change(monkeypatch: pytest.M
 
 
 def _nearest_cell_alone(seen, expected):
-    from genie.gate import GRID, SIDE, cell_offsets
+    from genie.gate_input import GRID, SIDE, cell_offsets
 
     at = (expected.place[:, None, :2] + cell_offsets(torch.device("cpu")) - GRID.origin[0]) / GRID.voxel_size
     cell = at.clamp(0, SIDE - 0.01).to(torch.int32)

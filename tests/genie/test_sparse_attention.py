@@ -267,7 +267,7 @@ def check_rows_equal_the_plain_attention(first: list[int]) -> None:
     queries, position = torch.randn(1, 20, 32), 50 * torch.rand(1, 90, 2)
     read = KeysValues(torch.randn(1, 90, 24), torch.randn(1, 90, 32))
     readable = torch.rand(1, 90) < 0.7
-    place = places(position, 16)
+    place = places(position, 2, 16)
     asked = Places(*(x[:, :20] for x in place))
     plain = attention(queries, asked, read, place, readable)
     bias = torch.where(readable, 0.0, -1e4)
