@@ -26,6 +26,21 @@ for module in (demo, evaluate, train, deployment, bench, ros):
     module.register(app)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"geniedrive {version('geniedrive')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show it and exit."),
+) -> None:
+    """A driving world model, from nuScenes to a ROS 2 topic."""
+
+
 def main() -> None:
     """Exit 2 for the user's mistake, 1 for a failed check, both without a traceback."""
     # Threads sleep while they wait for each other: spinning, two of them stall as soon as anything else runs.
