@@ -174,7 +174,7 @@ class Attention(nn.Module):
 
     def _keys(self, keys: Tensor, place: Places, bias: Tensor, heads: slice) -> Float[Tensor, "B h M w"]:
         k = rotate(keys.unflatten(2, (self.heads, -1))[:, :, heads], place, heads)
-        to = (place.xy - MIDDLE).unsqueeze(2)
+        to = (place.xy - MIDDLE).expand(len(bias), -1, -1).unsqueeze(2)  # one place for all of a batch
         channels = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, :, None, None]], dim=-1)
         return torch.cat([k, channels.expand(*k.shape[:3], -1)], dim=-1).transpose(1, 2)
 
