@@ -87,9 +87,6 @@ class OnnxRuntime:
         for session, bindings in self._bound.values():
             for binding in bindings:
                 session.run_with_iobinding(binding)
-        for buffers in self._states:
-            for buffer in buffers.values():
-                buffer.fill(0)
         self.reset()
 
     def tick(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

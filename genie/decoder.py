@@ -92,54 +92,36 @@ class Invention(nn.Module):
         position: Int[Tensor, "B R 2"],
         ring: Int[Tensor, "B G 16 16"],
         tokenizer: ColumnTokenizer,
+        margin: float = 0.0,
     ) -> Float[Tensor, "B R 4 16 O"]:
         """Logits of the options.
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
             ring: class ids of what stands in the ring around the window (genie/ring.py), nothing movable in it.
+            margin: of the ground that goes on: MARGIN where classes are chosen, so that it takes evidence to change it.
         """
-        hidden = self._hidden(tokens, side, position, ring, tokenizer)
-        logits: Tensor = self.logits(hidden)
-        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
-
-    def choose(
-        self,
-        tokens: Float[Tensor, "B N d"],
-        side: int,
-        position: Int[Tensor, "B R 2"],
-        ring: Int[Tensor, "B G 16 16"],
-        tokenizer: ColumnTokenizer,
-    ) -> Int[Tensor, "B R 4 16"]:
-        """The option of each block, of the logits that `forward` gives. The ground goes on unless another option is e
-        times as likely: it takes evidence to change it."""
-        margin = torch.zeros(OPTIONS, device=tokens.device)
-        margin[GROUND_GOES_ON] = MARGIN
-        bias = (self.logits.bias.reshape(-1, OPTIONS) + margin).reshape(-1)  # cheaper than to add it to all logits
-        hidden = self._hidden(tokens, side, position, ring, tokenizer)
+        hidden = self.hidden(self.norm_hidden(self._ask(tokens, side, position, ring, tokenizer)))
+        kept = torch.zeros(OPTIONS, device=tokens.device)
+        kept[GROUND_GOES_ON] = margin
+        bias = (self.logits.bias.reshape(-1, OPTIONS) + kept).reshape(-1)  # cheaper than to add it to all logits
         logits = nn.functional.linear(hidden, self.logits.weight, bias)
-        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS)).argmax(dim=-1).to(torch.int32)
+        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
 
     def classes(
         self,
-        choice: Int[Tensor, "B R 4 16"],
+        logits: Float[Tensor, "B R 4 16 O"],
         side: int,
         position: Int[Tensor, "B R 2"],
         standing: Int[Tensor, "B G 16 16"],
         ground: Int[Tensor, "B G 16 16"],
     ) -> Int[Tensor, "B R 16 16"]:
         """Class ids."""
-        choice = choice[:, :, block_of_cell(choice.device)]
+        choice = logits.argmax(dim=-1).to(torch.int32)[:, :, block_of_cell(logits.device)]
         continues = ring_of(position, side)
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
         static = choice + (STATIC[0] - FIRST_CLASS)
         return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
-
-    def _hidden(
-        self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
-    ) -> Float[Tensor, "B R w"]:
-        hidden: Tensor = self.hidden(self.norm_hidden(self._ask(tokens, side, position, ring, tokenizer)))
-        return hidden
 
     def _ask(
         self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
