@@ -72,7 +72,7 @@ def compare(
         for variant, variant_times in zip(variants, times, strict=True):
             variant_times.name = variant.name
         results = [
-            VariantResult(variant, t, macs_of_graphs(bundle, m), state_bytes(m), cache_bytes(m))
+            VariantResult(variant, t, macs_of_graphs(bundle, m), state_bytes(m), cache_bytes(bundle, m))
             for variant, t, bundle, m in zip(variants, times, bundles, manifests, strict=True)
         ]
     return Measured(

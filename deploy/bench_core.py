@@ -68,7 +68,8 @@ class DenseCore(nn.Module):
 
 
 class GatedCore(nn.Module):
-    """As in genie.gated.gated_tick, for the k rows given: what they overwrite is fused, they read all that is cached.
+    """As in genie.gated.gated_tick, for the first k of `order`: what they overwrite is fused, they read all that is
+    cached.
 
     place_xy, expected_xy, moving, filled: [N, .], what the gate says of the columns that stand for the present ones
     (`source`).
@@ -81,7 +82,7 @@ class GatedCore(nn.Module):
     def forward(
         self,
         encoded: Tensor,
-        rows: Tensor,
+        order: Tensor,
         source: Tensor,
         place_xy: Tensor,
         expected_xy: Tensor,
@@ -94,23 +95,22 @@ class GatedCore(nn.Module):
     ) -> tuple[Tensor, ...]:
         model, config, layers = self.model, self.model.config.gate, self.model.config.layers
         keys, values, rest = state[:layers], state[layers : 2 * layers], state[2 * layers :]
-        was, told, slots, stands_for, slot_xy, slot_moving, age = rest
+        row, was, told, slots, stands_for, slot_xy, slot_moving, age = rest
         memory = Slots(slots, stands_for, slot_xy, slot_moving, age)
+        rows = order[: len(encoded)]
         last = rows[: kept_rows(len(rows), layers, config)[-1]]
         before = was[source]
         overwritten = Overwritten(before[rows], place_xy[rows], moving[rows], filled[rows])
         memory = fuse(advance_slots(memory, now_from_previous, continues, dt), overwritten, config)
         centers = column_centers(_window(self.side))[0]
-        cached = Cached(
-            tuple(k[source] for k in keys),
-            tuple(v[source] for v in values),
-            expected_xy.index_put((rows,), centers[rows]),
-            filled.index_put((last,), torch.ones_like(filled[last])),
-        )
-        attended = attend_rows(model.stack, encoded, rows, cached, memory, config)
+        filled = filled.index_put((last,), torch.ones_like(filled[last]))
+        xy = expected_xy.index_put((rows,), centers[rows])
+        cached = Cached(tuple(keys), tuple(values), row[source[order]], xy[order], filled[order])
+        attended = attend_rows(model.stack, encoded, cached, memory, config)
         tokens = told[source].index_put((last,), model.norm(attended.tokens))
+        row_now = torch.zeros_like(order).index_put((order,), torch.arange(len(order)))
         encoded_now = before.index_put((rows,), encoded)
-        return (*attended.keys, *attended.values, encoded_now, tokens, *flatten(memory).values())
+        return (*attended.keys, *attended.values, row_now, encoded_now, tokens, *flatten(memory).values())
 
 
 class MoveAlone(nn.Module):
@@ -146,13 +146,14 @@ def gated_core(model: GenieDrive, k: int, side: int) -> Graph:
     state = {
         **{f"keys_{i}": x for i, x in enumerate(keys)},
         **{f"values_{i}": x for i, x in enumerate(values)},
+        "row": random.some(columns, columns),
         "encoded": random(columns, config.width),
         "tokens": random(columns, config.width),
         **flatten(_filled_slots(config, random), "memory."),
     }
     inputs = {
         "encoded": random(k, config.width),
-        "rows": random.some(columns, k),
+        "order": random.some(columns, columns),
         "source": (torch.arange(columns) + side).clamp(max=columns - 1),
         "place_xy": column_centers(_window(side))[0] + 0.3,
         "expected_xy": column_centers(_window(side))[0] + 0.4,

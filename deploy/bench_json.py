@@ -58,7 +58,7 @@ def as_tree(run: Run, m: Measured) -> dict[str, Any]:
                 "macs_of_graphs": r.macs,
                 "macs_per_tick": m.macs(r),
                 "state_bytes": r.state_bytes,
-                "cache_bytes": r.cache._asdict(),
+                "cache_bytes": m.cache(r)._asdict(),
             }
             for r in m.variants
         ],

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from calib.errors import CheckFailed
-from deploy.spec import GATE, STATE_IN, Manifest, TensorSpec, tick_of
+from deploy.spec import GATE, STATE_IN, TICK, Manifest, TensorSpec, tick_of
 from genie.attention import key_width
 
 _UNCOUNTED = ("Conv", "ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
@@ -19,11 +19,12 @@ _FLOAT_BYTES = 4
 
 
 class CacheBytes(NamedTuple):
-    """bound: of the buffers of cached keys and values (of fused memory: its tokens) that a tick is given. attended: of
-    all keys and values that its attention reads, those included that it computes itself."""
+    """Of a tick. bound: what it reads of the buffers of cached keys and values (of fused memory: of its
+    tokens) that it is given. attended: all keys and values that its attention reads, those included that it computes
+    itself."""
 
-    bound: int
-    attended: int
+    bound: float
+    attended: float
 
 
 def macs(path: Path) -> int:
@@ -71,19 +72,50 @@ def state_bytes(manifest: Manifest) -> int:
     return sum(_bytes(spec) for spec in _state(manifest).values())
 
 
-def cache_bytes(manifest: Manifest) -> CacheBytes:
-    """Keys and values of all layers, of a tick; the same for every bucket: what is selected reads all of the cache."""
+def cache_bytes(bundle: Path, manifest: Manifest) -> dict[str, CacheBytes]:
+    """Keys and values of all layers, by name of graph."""
     state, model = _state(manifest), manifest.config.model
-    cached = [s for name, s in state.items() if name.startswith(("keys_", "values_", "memory.keys_", "memory.values_"))]
+    cached = [name for name in state if name.startswith(("keys_", "values_", "memory.keys_", "memory.values_"))]
     if "memory.tokens" in state and "memory.keys_0" not in state:
-        cached.append(state["memory.tokens"])  # their keys and values are computed as they are read
+        cached.append("memory.tokens")  # their keys and values are computed as they are read
     present = state["keys_0"].shape[-2]
     if GATE in manifest.graphs:
         read = present + state["memory.tokens"].shape[0]  # what the tick computes goes into the cache first
     else:
         read = present + math.prod(state["keys_0"].shape[:-1])
     row = (key_width(model.width, model.heads) + model.width) * model.layers * _FLOAT_BYTES
-    return CacheBytes(sum(map(_bytes, cached)), read * row)
+    ticks = {name: graph for name, graph in manifest.graphs.items() if name != GATE}
+    bound = {n: bytes_read(Path(bundle) / g.file, [STATE_IN + name for name in cached]) for n, g in ticks.items()}
+    return {name: CacheBytes(found, read * row) for name, found in bound.items()}
+
+
+def cache_of_tick(of_graphs: Mapping[str, CacheBytes], buckets: Mapping[int, int]) -> CacheBytes:
+    """Mean of a tick at a mix. buckets: columns computed -> number of ticks."""
+    if TICK in of_graphs:
+        return of_graphs[TICK]
+    weights = np.array(list(buckets.values())) / sum(buckets.values())
+    return CacheBytes(*(weights @ np.array([of_graphs[tick_of(k)] for k in buckets])).tolist())
+
+
+def bytes_read(path: Path, names: Iterable[str]) -> int:
+    """Of these inputs of a graph: of one that is gathered from and nothing else, the rows that are taken; of any other
+    all.
+
+    Raises:
+        CheckFailed: the shape of what is gathered is unknown.
+    """
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    total = 0
+    for name in names:
+        readers = [node for node in graph.node if name in node.input]
+        gathers = all(node.op_type == "Gather" and node.input[0] == name for node in readers)
+        taken = [shapes.get(node.output[0], [0]) for node in readers] if gathers else [shapes[name]]
+        if any(0 in shape for shape in taken):
+            raise CheckFailed(f"the shape of what {path.name} gathers from {name} is unknown")
+        total += sum(map(math.prod, taken)) * _FLOAT_BYTES
+    return total
 
 
 def _state(manifest: Manifest) -> dict[str, TensorSpec]:

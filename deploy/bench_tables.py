@@ -135,9 +135,9 @@ def _counts(m: Measured) -> list[str]:
                 f"{m.macs(r) / m.macs(dense) - 1:+.1%}",
                 f"{r.state_bytes / 1e6:.1f}",
                 f"{r.state_bytes / dense.state_bytes - 1:+.1%}",
-                f"{r.cache.attended / 1e6:.1f}",
-                f"{r.cache.attended / dense.cache.attended - 1:+.1%}",
-                f"{r.cache.bound / 1e6:.1f}",
+                f"{m.cache(r).attended / 1e6:.1f}",
+                f"{m.cache(r).attended / m.cache(dense).attended - 1:+.1%}",
+                f"{m.cache(r).bound / 1e6:.1f}",
             ]
         )
     return [
@@ -147,7 +147,7 @@ def _counts(m: Measured) -> list[str]:
         f"the default takes {_histogram(m.mix)} ({mean_rows(m.mix):.0f} columns on average): the mix. GMAC: MatMul and "
         "Gemm of the graphs that a tick runs, at the mix where the variant has the default's buckets. State: carried "
         "from tick to tick, one of the runtime's two sets. K/V read: keys and values that attention reads, the present "
-        f"frame's included; bound: of the cached buffers that it is given alone. "
+        f"frame's included; bound: of the cached buffers that it is given, the rows that are taken, at the mix. "
         f"Every variant has all {m.parameters / 1e6:.2f} M parameters.",
         "",
         *_table(

@@ -151,8 +151,8 @@ class GatedTick(nn.Module):
         selection = Selection(order, nothing, source, columns, owner, changed, nothing)
         layers = self.model.config.layers
         keys, values = rest[:layers], rest[layers : 2 * layers]
-        encoded, tokens, *memory = rest[2 * layers :]
-        before = GatedState(tuple(keys), tuple(values), encoded, tokens, columns, _slots(memory))
+        row, encoded, tokens, *memory = rest[2 * layers :]
+        before = GatedState(tuple(keys), tuple(values), row, encoded, tokens, columns, _slots(memory))
         forecast, after = gated_tick(self.model, seen, ego, selection, self.bucket, before, plan)
         return (forecast.rows, forecast.trajectory, forecast.confidence, *flatten(after).values())
 

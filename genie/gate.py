@@ -93,6 +93,7 @@ class ChangeGate(nn.Module):
         learned = self.score(torch.stack([*features, *moving], dim=-1))[:, 0]
         # Of equal scores the oldest: what a bucket has to spare repairs what has waited longest.
         score = (prior + learned).clamp(-MOST, MOST) + OLDER * expected.age.clamp(max=OLD_S)
+        score = torch.where(unseen, 0.0, score)  # there is nothing to compare with
         tie = torch.arange(N, dtype=torch.float32, device=device) * TIE
         rank = score + needed.float() * FIRST + must.float() * FIRST - tie
         order = torch.topk(rank, N, sorted=True).indices

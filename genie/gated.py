@@ -18,7 +18,7 @@ from torch import Tensor
 from genie.columns import column_centers, whole_grid
 from genie.forecast import look_up
 from genie.gate import Selection
-from genie.gate_input import GateInput, cells_of_columns
+from genie.gate_input import GateInput, N, cells_of_columns
 from genie.gated_state import ColumnFacts, GatedState, Slots
 from genie.grid import COLUMNS
 from genie.memory import Overwritten, advance_slots, fuse, push
@@ -69,20 +69,25 @@ def gated_tick(
     overwritten = Overwritten(before[rows], expected.place[rows, :2], moving[rows], expected.filled[rows])
     memory = advance_slots(state.memory, ego.now_from_previous, ego.continues, ego.dt)
     memory = _remember(memory, overwritten, config.memory, model)
-    xy = expected.place[:, :2] + expected.velocity * expected.age.unsqueeze(1)
-    centers = column_centers(whole_grid(device=rows.device))[0]
-    cached = Cached(
-        tuple(keys[source] for keys in state.keys),
-        tuple(values[source] for values in state.values),
-        xy.index_put((rows,), centers[rows]),
-        expected.filled.index_put((last,), torch.ones_like(expected.filled[last])),
-    )
-    attended = attend_rows(model.stack, encoded, rows, cached, memory, config)
+    filled = expected.filled.index_put((last,), torch.ones_like(expected.filled[last]))
+    cached = cached_by_rank(selection, state, filled, k)
+    attended = attend_rows(model.stack, encoded, cached, memory, config)
     tokens = state.tokens[source].index_put((last,), model.norm(attended.tokens))
     forecast = model.tell(occupancy, ego, tokens.unsqueeze(0), plan)
-    columns = _computed(selection, occupancy, forecast, rows, cached)
-    after = GatedState(attended.keys, attended.values, before.index_put((rows,), encoded), tokens, columns, memory)
-    return forecast, after
+    columns = _computed(selection, occupancy, forecast, rows, filled)
+    row = torch.zeros_like(selection.order).index_put((selection.order,), torch.arange(N, device=rows.device))
+    encoded_now = before.index_put((rows,), encoded)
+    return forecast, GatedState(attended.keys, attended.values, row, encoded_now, tokens, columns, memory)
+
+
+def cached_by_rank(selection: Selection, state: GatedState, filled: Float[Tensor, " N"], k: int) -> Cached:
+    """What attention finds. The first k by rank are where they are now, the others where they are expected."""
+    order, expected = selection.order, selection.columns
+    rows = order[:k]
+    centers = column_centers(whole_grid(device=order.device))[0]
+    xy = expected.place[:, :2] + expected.velocity * expected.age.unsqueeze(1)
+    xy = xy.index_put((rows,), centers[rows])
+    return Cached(state.keys, state.values, state.row[selection.source[order]], xy[order], filled[order])
 
 
 def _encode(model: GenieDrive, occupancy: TrackedOccupancy, owner: Tensor, rows: Tensor) -> Float[Tensor, "k d"]:
@@ -101,7 +106,11 @@ def _remember(memory: Slots, overwritten: Overwritten, kind: str, model: GenieDr
 
 
 def _computed(
-    selection: Selection, occupancy: TrackedOccupancy, forecast: Forecast, rows: Int[Tensor, " k"], cached: Cached
+    selection: Selection,
+    occupancy: TrackedOccupancy,
+    forecast: Forecast,
+    rows: Int[Tensor, " k"],
+    filled: Float[Tensor, " N"],
 ) -> ColumnFacts:
     """The facts after the tick: present ones for the selected columns; what lies near a change is stale."""
     facts, device = selection.columns, rows.device
@@ -130,7 +139,7 @@ def _computed(
         place=put(facts.place, torch.cat([centers[rows], zero.unsqueeze(1)], dim=1)),
         velocity=put(facts.velocity, velocity),
         age=put(facts.age, zero),
-        filled=cached.filled,
+        filled=filled,
         stale=put(stale, zero),
         occupied=put(facts.occupied, (selection.owner[rows] > 0).float()),
         held=look_up(torch.nn.functional.pad(may_leave, (1, 0)), selection.owner),

@@ -68,11 +68,13 @@ class Slots(NamedTuple):
 
 
 class GatedState(NamedTuple):
-    """keys, values: per layer [N, k] and [N, d], without position, as each column was last computed. encoded: [N, d],
-    the tokeniser's output then; tokens: [N, d], the last layer's."""
+    """keys, values: per layer [N, k] and [N, d], without position, as each column was last computed, in the order of
+    the last selection. row: int64 [N], where those of each column are in that order. encoded: [N, d], the tokeniser's
+    output then; tokens: [N, d], the last layer's."""
 
     keys: tuple[Float[Tensor, "N k"], ...]
     values: tuple[Float[Tensor, "N d"], ...]
+    row: Int[Tensor, " N"]
     encoded: Float[Tensor, "N d"]
     tokens: Float[Tensor, "N d"]
     columns: ColumnFacts
@@ -90,6 +92,7 @@ def empty_gated_state(config: ModelConfig, device: torch.device | None = None) -
     return GatedState(
         keys=tuple(zeros(N, key_width(width, config.heads)) for _ in range(config.layers)),
         values=tuple(zeros(N, width) for _ in range(config.layers)),
+        row=torch.arange(N, device=device),
         encoded=zeros(N, width),
         tokens=zeros(N, width),
         columns=ColumnFacts(

@@ -1,7 +1,8 @@
 """Attention for the selected columns alone: gathered to a dense [k, d], never masked.
 
-Selected columns are sorted by rank, so that what deeper layers and further heads compute are prefixes of them (token
-retention, variable heads). A column that a layer does not compute keeps its cached keys, values and output.
+Columns are sorted by rank, the selected first, so that what deeper layers and further heads compute are prefixes of
+them (token retention, variable heads). A column that a layer does not compute keeps its cached keys, values and output;
+of the cache, only the rows of such columns are read. Keys and values stay in that order: the next tick gathers anyhow.
 
 Shapes: k selected columns, N = 2500 columns, M memory slots, d channels.
 """
@@ -27,8 +28,8 @@ FAR_BELOW = -1e4
 
 
 class Attended(NamedTuple):
-    """keys, values: per layer, [N, .], with the selected columns' own in place. tokens: [k', d], outputs of the columns
-    that the last layer kept, the first k' by rank."""
+    """keys, values: per layer, [N, .], by rank, the selected columns' own first. tokens: [k', d], outputs of the
+    columns that the last layer kept, the first k' by rank."""
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -36,10 +37,12 @@ class Attended(NamedTuple):
 
 
 class Cached(NamedTuple):
-    """keys, values: per layer, [N, .], of the columns that stand for the present ones. xy: [N, 2] (m). filled: [N]."""
+    """keys, values: per layer, [N, .], as the last tick left them. The present columns by rank: row [N], that of the
+    column which stands for each; xy [N, 2] (m); filled [N]."""
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    row: Int[Tensor, " N"]
     xy: Float[Tensor, "N 2"]
     filled: Float[Tensor, " N"]
 
@@ -59,16 +62,15 @@ def head_rows(k: int, heads: int, config: GateConfig) -> list[int]:
 def attend_rows(
     layers: Sequence[Layer],
     encoded: Float[Tensor, "k d"],
-    rows: Int[Tensor, " k"],
     cached: Cached,
     memory: Slots,
     config: GateConfig,
 ) -> Attended:
-    """Runs the selected columns through the layers. `cached.xy` and `.filled` already say what the selected are."""
+    """Runs the selected columns, the first k by rank, through the layers. `cached.xy` and `.filled` already say what
+    they are."""
     heads = layers[0].attention.heads
     head_width = encoded.shape[-1] // heads
     place = places(_columns(cached.xy).unsqueeze(0), heads, head_width)
-    query_place = Places(*(x[:, rows] for x in place))
     memory_place = places(_columns(memory.xy).unsqueeze(0), heads, head_width)
     bias = torch.where(cached.filled > 0.5, 0.0, FAR_BELOW).unsqueeze(0)
     memory_bias = torch.where(
@@ -76,22 +78,26 @@ def attend_rows(
     ).unsqueeze(0)
     x = encoded.unsqueeze(0)
     keys, values = [], []
-    kept = kept_rows(len(rows), len(layers), config)
+    kept = kept_rows(len(encoded), len(layers), config)
     for index, layer in enumerate(layers):
         x = x[:, : kept[index]]
         normed = layer.norm_tokens(x)
         fresh = layer.attention.cache(normed)
-        some = rows[: kept[index]]
-        keys.append(cached.keys[index].index_put((some,), fresh.keys[0]))
-        values.append(cached.values[index].index_put((some,), fresh.values[0]))
+        others = cached.row[kept[index] :]
+        keys.append(_with_rest(fresh.keys[0], cached.keys[index], others))
+        values.append(_with_rest(fresh.values[0], cached.values[index], others))
         blocks = (
             KeyBlock(KeysValues(keys[-1].unsqueeze(0), values[-1].unsqueeze(0)), place, bias),
             KeyBlock(read(memory, layer, index), memory_place, memory_bias),
         )
-        where = Places(*(p[:, : kept[index]] for p in query_place))
+        where = Places(*(p[:, : kept[index]] for p in place))
         x = x + layer.attention.of_rows(normed, where, blocks, head_rows(kept[index], heads, config))
         x = x + layer.mlp(layer.norm_mlp(x))
     return Attended(tuple(keys), tuple(values), x[0])
+
+
+def _with_rest(fresh: Tensor, cached: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([fresh, cached[others]]) if len(others) else fresh
 
 
 def _columns(xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:

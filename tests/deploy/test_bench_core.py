@@ -73,7 +73,7 @@ def test_the_gated_core_is_that_of_the_tick(model: GenieDrive, stream: Stream) -
     core_state = [n for n in graph.inputs if n.startswith("state_in.")]
     after = GatedCore(model, COLUMNS)(
         _encode(model, _seen(inputs), link["owner"], rows),
-        rows,
+        link["order"],
         link["source"],
         link["columns.place"][:, :2],
         link["columns.place"][:, :2] + velocity * link["columns.age"].unsqueeze(1),

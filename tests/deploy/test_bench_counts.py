@@ -10,18 +10,20 @@ import pytest
 from onnx import TensorProto, helper
 
 from calib.errors import CheckFailed
-from deploy.bench_macs import cache_bytes, macs, macs_of_graphs, macs_of_tick, state_bytes
+from deploy.bench_macs import bytes_read, cache_bytes, cache_of_tick, macs, macs_of_graphs, macs_of_tick, state_bytes
 from deploy.bench_variants import VARIANTS, export_variants, variants_named
 from deploy.runtime import OnnxRuntime
 from deploy.spec import read_manifest
 from genie.data.sequence import Sequence
+from genie.sparse import kept_rows
 
 
 def _graph(path: Path, nodes: list[onnx.NodeProto], out: tuple[int, ...]) -> Path:
-    """x [2, 3, 4], w [4, 5], b [5, 7], v [6, 2]."""
+    """x [2, 3, 4], v [6, 2]; w [4, 5], b [6, 7], r [2, 7]."""
     ends = {"x": (2, 3, 4), "v": (6, 2)}
     inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ends.items()]
-    weights = {"w": np.ones((4, 5), np.float32), "b": np.ones((6, 7), np.float32), "k": np.ones((1, 2, 1), np.float32)}
+    shapes = {"w": (4, 5), "b": (6, 7), "r": (2, 7), "k": (1, 2, 1)}
+    weights = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     constants = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
     output = helper.make_tensor_value_info("out", TensorProto.FLOAT, out)
     model = helper.make_model(
@@ -70,12 +72,28 @@ def test_bytes_are_those_of_the_buffers(bundle: Path, dense_bundle: Path, stream
     assert state_bytes(manifest) == sum(array.nbytes for array in state.values())
     tokens, width, keys, layers = 2500, 64, 64 - 2 * 4, 2
     row = layers * (keys + width) * 4
-    bound, attended = cache_bytes(manifest)
+    of_graphs = cache_bytes(folder, manifest)
+    whole = sum(a.nbytes for n, a in state.items() if n.startswith(("keys_", "values_", "memory.tokens")))
     if form == "dense":  # one past frame, and the present one that it computes
-        assert (bound, attended) == (tokens * row, 2 * tokens * row)
-    else:  # the present frame is in the cache; 256 fused tokens, whose keys and values it computes
-        assert (bound, attended) == (tokens * row + 256 * width * 4, (tokens + 256) * row)
-    assert bound == sum(a.nbytes for n, a in state.items() if n.startswith(("keys_", "values_", "memory.tokens")))
+        assert of_graphs == {"tick": (whole, 2 * tokens * row)} and whole == tokens * row
+        return
+    assert whole == tokens * row + 256 * width * 4
+    kept = kept_rows(64, layers, manifest.config.model.gate)
+    for k, computed in ((64, sum(kept)), (2500, layers * 2500)):
+        bound, attended = of_graphs[f"tick_{k}"]
+        assert bound == whole - computed * row / layers, "what is computed anew is not read"
+        assert attended == (tokens + 256) * row, "of 256 fused tokens it computes keys and values"
+    mixed = cache_of_tick(of_graphs, {64: 3, 2500: 1})
+    assert mixed.bound == pytest.approx(0.75 * of_graphs["tick_64"].bound + 0.25 * of_graphs["tick_2500"].bound)
+
+
+def test_rows_that_are_gathered_count_and_a_buffer_that_is_read_otherwise_counts_whole(tmp_path: Path) -> None:
+    index = helper.make_node("Constant", [], ["i"], value=onnx.numpy_helper.from_array(np.arange(3)))
+    some = helper.make_node("Gather", ["v", "i"], ["s"], axis=0)
+    graph = _graph(tmp_path / "a.onnx", [index, some, helper.make_node("MatMul", ["s", "r"], ["out"])], (3, 7))
+    assert bytes_read(graph, ["v"]) == 3 * 2 * 4
+    whole = [index, some, helper.make_node("MatMul", ["v", "r"], ["out"])]
+    assert bytes_read(_graph(tmp_path / "b.onnx", whole, (6, 7)), ["v"]) == 6 * 2 * 4
 
 
 def test_variants_differ_in_form_alone(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from genie.model import EgoMotion, Forecast, GenieDrive, TrackedOccupancy
 from genie.model_forecaster import plan_tensors, tick_tensors
 from genie.motion import measured_displacement
 from genie.observation import ObservedScene, observe, start_observer
-from genie.sparse import Cached
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, Occupancy, SensorFrame
 
 CAR, WALKER, MANMADE, BUSH = (CLASS_NAMES.index(n) for n in ("car", "pedestrian", "manmade", "vegetation"))
@@ -157,7 +156,7 @@ class GateLoop:
         nothing = torch.zeros(0)
         forecast = Forecast(nothing, nothing, displacement, nothing, nothing)
         filled = selection.columns.filled.index_put((rows,), torch.ones(len(rows)))
-        return _computed(selection, occupancy, forecast, rows, Cached((), (), nothing, filled))
+        return _computed(selection, occupancy, forecast, rows, filled)
 
     def run(self, scenes: Iterable[ObservedScene]) -> list[Ticked]:
         return [self.tick(scene) for scene in scenes]

@@ -180,7 +180,7 @@ def check_the_cache_moves_with_the_ego(metres: float, told: Callable[[ObservedSc
     assert len(kept) == 2436
     assert (kept < 2500 - 50 * columns).all(), "what came into the grid is computed"
     for new, old in ((after.keys[0], before.keys[0]), (after.values[0], before.values[0])):
-        assert torch.equal(new[kept], old[kept + 50 * columns])
+        assert torch.equal(new[after.row[kept]], old[before.row[kept + 50 * columns]])
 
 
 @pytest.mark.parametrize("metres", [1.7, 2.0, 0.5])

@@ -57,15 +57,16 @@ def pushed(new: list[Overwritten], model: GenieDrive) -> Slots:
 def attended(model: GenieDrive, memory: Slots) -> Tensor:
     """What 64 columns make of a memory, beside a cache of which little is filled."""
     random = torch.Generator().manual_seed(3)
-    rows = torch.arange(0, 2500, 40)[:64]
+    order = torch.cat([torch.arange(s, 2500, 40) for s in range(40)])
     cached = Cached(
         (torch.randn(2500, 8, generator=random),),
         (torch.randn(2500, 16, generator=random),),
-        column_centers(whole_grid())[0],
-        (torch.arange(2500) % 50 == 0).float(),
+        order,
+        column_centers(whole_grid())[0][order],
+        (order % 50 == 0).float(),
     )
-    encoded = torch.randn(len(rows), 16, generator=random)
-    return attend_rows(model.stack, encoded, rows, cached, memory, model.config.gate).tokens
+    encoded = torch.randn(64, 16, generator=random)
+    return attend_rows(model.stack, encoded, cached, memory, model.config.gate).tokens
 
 
 # Merging

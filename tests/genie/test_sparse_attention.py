@@ -69,7 +69,7 @@ def parts_of(state: GatedState) -> dict[str, Tensor]:
     """What a tick leaves behind, by name, one row a column."""
     parts = {"encoded": state.encoded, "tokens": state.tokens}
     for name, caches in (("keys", state.keys), ("values", state.values)):
-        parts |= {f"{name} {layer}": cache for layer, cache in enumerate(caches)}
+        parts |= {f"{name} {layer}": cache[state.row] for layer, cache in enumerate(caches)}
     return parts
 
 
@@ -82,9 +82,14 @@ def masked_tick(model: GenieDrive, at: Moment, k: int) -> tuple[object, GatedSta
         return torch.where(mask > 0.5, new, old[at.selection.source])
 
     before = at.state
+
+    def masked_caches(new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(masked(a[full.row], b[before.row]) for a, b in zip(new, old, strict=True))
+
     return forecast, full._replace(
-        keys=tuple(masked(a, b) for a, b in zip(full.keys, before.keys, strict=True)),
-        values=tuple(masked(a, b) for a, b in zip(full.values, before.values, strict=True)),
+        keys=masked_caches(full.keys, before.keys),
+        values=masked_caches(full.values, before.values),
+        row=torch.arange(len(mask)),
         encoded=masked(full.encoded, before.encoded),
         tokens=masked(full.tokens, before.tokens),
     )
