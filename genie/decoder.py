@@ -12,11 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.attention import Attention, places
 from genie.columns import invert, local_positions, take_rows
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.ring import ring_table
-from genie.tokenizer import ColumnTokenizer
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
@@ -60,19 +58,16 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
 
 
 class Invention(nn.Module):
-    """Each invented column asks the border's tokens, starting from the ring column that it continues.
+    """Each invented column is told by the token of the border column nearest to it, and by its way out from there:
+    what else there is to know, that token has read already.
 
     For each block of 2x2 cells at each height it weighs OPTIONS: the ground in the ring goes on (and all above it is
     free), or what stands there does, or it is one of the static classes.
     """
 
-    def __init__(self, width: int, heads: int, decoder_width: int) -> None:
+    def __init__(self, width: int, decoder_width: int) -> None:
         super().__init__()
-        self.heads = heads
         self.offset = nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, width))
-        self.norm_query = nn.LayerNorm(width)
-        self.norm_tokens = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
         self.norm_hidden = nn.LayerNorm(width)
         self.hidden = nn.Sequential(nn.Linear(width, decoder_width), nn.GELU())
         self.logits = nn.Linear(decoder_width, BLOCKS * HEIGHT * OPTIONS)
@@ -90,18 +85,17 @@ class Invention(nn.Module):
         tokens: Float[Tensor, "B N d"],
         side: int,
         position: Int[Tensor, "B R 2"],
-        ring: Int[Tensor, "B G 16 16"],
-        tokenizer: ColumnTokenizer,
         margin: float = 0.0,
     ) -> Float[Tensor, "B R 4 16 O"]:
         """Logits of the options.
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
-            ring: class ids of what stands in the ring around the window (genie/ring.py), nothing movable in it.
             margin: of the ground that goes on: MARGIN where classes are chosen, so that it takes evidence to change it.
         """
-        hidden = self.hidden(self.norm_hidden(self._ask(tokens, side, position, ring, tokenizer)))
+        edge = torch.clamp(position, 0, side - 1)
+        nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
+        hidden = self.hidden(self.norm_hidden(nearest + self._away(position - edge)))
         kept = torch.zeros(OPTIONS, device=tokens.device)
         kept[GROUND_GOES_ON] = margin
         bias = (self.logits.bias.reshape(-1, OPTIONS) + kept).reshape(-1)  # cheaper than to add it to all logits
@@ -122,20 +116,6 @@ class Invention(nn.Module):
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
         static = choice + (STATIC[0] - FIRST_CLASS)
         return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
-
-    def _ask(
-        self, tokens: Tensor, side: int, position: Tensor, ring: Tensor, tokenizer: ColumnTokenizer
-    ) -> Float[Tensor, "B R d"]:
-        edge = torch.clamp(position, 0, side - 1)
-        nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
-        query = nearest + take_rows(tokenizer.voxels(ring), ring_of(position, side)) + self._away(position - edge)
-        head_width = tokens.shape[-1] // self.heads
-        border = border_columns(side, tokens.device)
-        read = self.attention.cache(self.norm_tokens(tokens[:, border]))
-        there = places(local_positions(side, tokens.device)[border].unsqueeze(0), self.heads, head_width)
-        # The reach is counted from the border: however far out a column is, it reads what is nearest to it.
-        here = places(position.to(tokens.dtype), self.heads, head_width)._replace(xy=edge.to(tokens.dtype))
-        return query + self.attention(self.norm_query(query), here, read, there)
 
     def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:
         """What the way out from the border says: a table over all ways, which an export computes once."""
@@ -158,9 +138,3 @@ def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:
     table = torch.from_numpy(ring_table(side)).to(column.device)
     flat: Tensor = table[(clamped[..., 0] * (side + 2) + clamped[..., 1]).long()]
     return flat
-
-
-def border_columns(side: int, device: torch.device) -> Int[Tensor, " A"]:
-    """Columns at a window's border: what invention reads. Tokens have read each other before."""
-    i, j = np.divmod(np.arange(side * side), side)
-    return torch.from_numpy(np.flatnonzero((i == 0) | (j == 0) | (i == side - 1) | (j == side - 1))).to(device)

@@ -100,7 +100,7 @@ class GenieDrive(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.motion = MotionHead(config.width)
         self.trajectory = TrajectoryHead(config.width)
-        self.invention = Invention(config.width, config.heads, config.decoder_width)
+        self.invention = Invention(config.width, config.decoder_width)
         self.gate = ChangeGate(config.gate)  # of the gated tick (genie/gated.py), which has these same weights
         # Measured on held-out scenes at the end of training, by horizon and origin (observed, moved, invented).
         self.register_buffer("confidence_of_origin", torch.zeros(len(HORIZONS_S), 3))
@@ -195,7 +195,7 @@ class GenieDrive(nn.Module):
         chosen = choose_columns(trajectory, self.config.invented)
         column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="trunc"), chosen % EXTENDED], dim=-1) - PAD
         position = column.unsqueeze(0)
-        logits = self.invention(tokens, COLUMNS, position, standing.unsqueeze(0), self.tokenizer, margin=MARGIN)
+        logits = self.invention(tokens, COLUMNS, position, margin=MARGIN)
         classes = self.invention.classes(logits, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
         return Invented(chosen, classes.reshape(-1, HEIGHT))
 

@@ -130,7 +130,7 @@ def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[T
     not invented (all that moves, barriers, cones) does not count."""
     cells = torch.from_numpy(ring_cells(side)).to(tokens.device)
     standing, ground = (part[:, cells].int() for part in (batch.standing, batch.ground))
-    logits = model.invention(tokens, side, batch.invent, standing, model.tokenizer)
+    logits = model.invention(tokens, side, batch.invent)
     unlearned = torch.zeros(OPTIONS, device=logits.device)
     unlearned[GROUND_GOES_ON] = PRIOR_LOGIT
     continues = ring_of(batch.invent, side)

@@ -5,7 +5,7 @@ Each check is also run on a deliberate fake, and must fail there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,13 +50,7 @@ from tests.genie.gated_scenes import (
 
 PLAIN = ("model.history=2", "model.gate.memory=frames", "model.gate.buckets=[2500]", "model.gate.keep=[1.0]")
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Told(NamedTuple):

@@ -22,12 +22,9 @@ Change = Callable[[Slots], Slots]
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_gradients(one_thread: None) -> Iterator[None]:
     with torch.inference_mode():
         yield
-    torch.set_num_threads(before)
 
 
 def overwritten(seed: int = 0, count: int = NEW) -> Overwritten:

@@ -5,7 +5,7 @@ Each check is also run on a deliberate fake, and must fail there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,13 +34,7 @@ from tests.genie.gated_scenes import (
 K = 64
 Tick = Callable[[GenieDrive, Moment, int], tuple[object, GatedState]]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def event(model: GenieDrive) -> Moment:
