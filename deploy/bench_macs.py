@@ -69,12 +69,12 @@ def macs_of_tick(of_graphs: Mapping[str, int], buckets: Mapping[int, int]) -> fl
 
 def state_bytes(manifest: Manifest) -> int:
     """What a stream carries from tick to tick: one set of the runtime's two."""
-    return sum(_bytes(spec) for spec in _state(manifest).values())
+    return sum(_bytes(spec) for spec in manifest.state().values())
 
 
 def cache_bytes(bundle: Path, manifest: Manifest) -> dict[str, CacheBytes]:
     """Keys and values of all layers, by name of graph."""
-    state, model = _state(manifest), manifest.config.model
+    state, model = manifest.state(), manifest.config.model
     cached = [name for name in state if name.startswith(("keys_", "values_", "memory.keys_", "memory.values_"))]
     if "memory.tokens" in state and "memory.keys_0" not in state:
         cached.append("memory.tokens")  # their keys and values are computed as they are read
@@ -116,11 +116,6 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
             raise CheckFailed(f"the shape of what {path.name} gathers from {name} is unknown")
         total += sum(map(math.prod, taken)) * _FLOAT_BYTES
     return total
-
-
-def _state(manifest: Manifest) -> dict[str, TensorSpec]:
-    specs: Iterable[TensorSpec] = (s for graph in manifest.graphs.values() for s in graph.inputs)
-    return {s.name[len(STATE_IN) :]: s for s in specs if s.name.startswith(STATE_IN)}
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -63,8 +63,7 @@ class OnnxRuntime:
         self._gate = manifest.config.model.gate if GATE in manifest.graphs else None
         sessions = {name: open_session(Path(bundle) / g.file, g, threads) for name, g in manifest.graphs.items()}
         specs = _tensors(manifest)
-        states = {name[len(STATE_IN) :]: spec for name, spec in specs.items() if name.startswith(STATE_IN)}
-        self._states = [{name: spec.empty() for name, spec in states.items()} for _ in range(2)]
+        self._states = [{name: spec.empty() for name, spec in manifest.state().items()} for _ in range(2)]
         self._buffers = {n: s.empty() for n, s in specs.items() if not n.startswith((STATE_IN, STATE_OUT))}
         produced = {s.name for g in manifest.graphs.values() for s in g.outputs}
         self._inputs = {n: a for n, a in self._buffers.items() if n not in produced and n != REFRESH}

@@ -107,6 +107,12 @@ class Manifest:
         """Of all graphs."""
         return sum(sum(graph.operators.values()) for graph in self.graphs.values())
 
+    def state(self) -> dict[str, TensorSpec]:
+        """What a stream carries from tick to tick, by name. Not every graph reads all of it: where all columns are
+        computed, nobody reads cached keys."""
+        specs = (s for graph in self.graphs.values() for s in (*graph.inputs, *graph.outputs))
+        return {s.name.partition(".")[2]: s for s in specs if s.name.startswith((STATE_IN, STATE_OUT))}
+
     @property
     def digest(self) -> str:
         """sha256 (hex) of all of the above."""

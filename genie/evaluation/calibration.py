@@ -1,7 +1,7 @@
 """Is a confidence what it says? Of all voxels forecast as occupied, how many are right, by what was said of them.
 
-Expected calibration error (Naeini et al., 2015): the mean over BINS of equal width, weighted by their voxels, of how far
-the share that is right is from the mean confidence.
+Expected calibration error (Naeini et al., 2015): the mean over BINS of equal width, weighted by their voxels, of how
+far the share that is right is from the mean confidence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BINS = 20
 
 @dataclass(frozen=True)
 class Calibration:
-    """By horizon and bin, [H, BINS]: voxels forecast as occupied; those of the right class; the sum of what was said."""
+    """By horizon and bin, [H, BINS]: voxels forecast as occupied, those of the right class, the sum of what was said."""
 
     shown: NDArray[np.float64]
     right: NDArray[np.float64]
