@@ -51,7 +51,7 @@ class Pipeline:
     @property
     def computed(self) -> int:
         """Columns that the last step computed; 0 where all are, always (dense form), and before the first."""
-        return self._runtime.computed()
+        return self._runtime.bucket().bucket
 
     def warm_up(self) -> None:
         """Runs preprocessing and every graph, so that no frame pays for what is allocated once. Resets."""

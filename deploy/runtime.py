@@ -12,7 +12,7 @@ import onnxruntime
 from calib.errors import InputError
 from deploy.bundle_files import verify_bundle
 from deploy.spec import GATE, LINK, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, GraphSpec, Manifest, TensorSpec, tick_of
-from genie.buckets import START, choose_bucket, refresh_due
+from genie.buckets import START, BucketState, choose_bucket, refresh_due
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
@@ -41,8 +41,8 @@ class Runtime(Protocol):
         """The state after the last tick, by name without prefix; as short-lived as the outputs."""
         ...
 
-    def computed(self) -> int:
-        """Columns that the last tick computed; 0 before the first."""
+    def bucket(self) -> BucketState:
+        """Of the last tick; genie.buckets.START before the first, and of the dense form."""
         ...
 
     def adopt(self, other: Runtime) -> None:
@@ -74,7 +74,6 @@ class OnnxRuntime:
             for name, session in sessions.items()
         }
         self._bucket = START
-        self._computed = 0
 
     def reset(self) -> None:
         for buffer in self._states[self._newest].values():
@@ -103,13 +102,13 @@ class OnnxRuntime:
     def state(self) -> dict[str, Array]:
         return self._states[self._newest]
 
-    def computed(self) -> int:
-        return self._computed
+    def bucket(self) -> BucketState:
+        return self._bucket
 
     def adopt(self, other: Runtime) -> None:
         for name, array in other.state().items():
             self._states[self._newest][name][...] = array
-        self._bucket = self._bucket._replace(bucket=other.computed())
+        self._bucket = other.bucket()
 
     def _choose(self) -> str:
         """Runs the gate; the name of the tick that computes as many columns as it asks for."""
@@ -118,8 +117,7 @@ class OnnxRuntime:
         self._buffers[REFRESH][0] = refresh_due(self._bucket, dt_s, self._gate)
         self._run(GATE)
         self._bucket = choose_bucket(int(self._buffers[NEEDED][0]), self._bucket, dt_s, self._gate)
-        self._computed = self._bucket.bucket
-        return tick_of(self._computed)
+        return tick_of(self._bucket.bucket)
 
     def _run(self, graph: str) -> None:
         session, bindings = self._bound[graph]

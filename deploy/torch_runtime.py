@@ -15,7 +15,7 @@ from calib.errors import InputError
 from deploy.graphs import OUTPUTS, dense_state, gated_state, graphs_of
 from deploy.runtime import Runtime
 from deploy.spec import GATE, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
-from genie.buckets import START, choose_bucket, refresh_due
+from genie.buckets import START, BucketState, choose_bucket, refresh_due
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_model
 
@@ -29,7 +29,6 @@ class TorchRuntime:
         self._graphs = {graph.name: graph for graph in graphs_of(model.eval(), form)}
         self._gate = model.config.gate if GATE in self._graphs else None
         self._empty = gated_state(model.config) if self._gate else dense_state(model.config)
-        self._computed = 0
         self.reset()
 
     def reset(self) -> None:
@@ -45,8 +44,7 @@ class TorchRuntime:
             given[REFRESH] = torch.tensor([float(refresh_due(self._bucket, dt_s, self._gate))])
             given |= self._run(GATE, given)
             self._bucket = choose_bucket(int(given[NEEDED]), self._bucket, dt_s, self._gate)
-            self._computed = self._bucket.bucket
-            name = tick_of(self._computed)
+            name = tick_of(self._bucket.bucket)
         told = self._run(name, given)
         self._state = {STATE_IN + n[len(STATE_OUT) :]: t for n, t in told.items() if n.startswith(STATE_OUT)}
         return {name: told[name].numpy() for name in OUTPUTS}
@@ -54,12 +52,12 @@ class TorchRuntime:
     def state(self) -> dict[str, Array]:
         return {name[len(STATE_IN) :]: tensor.numpy() for name, tensor in self._state.items()}
 
-    def computed(self) -> int:
-        return self._computed
+    def bucket(self) -> BucketState:
+        return self._bucket
 
     def adopt(self, other: Runtime) -> None:
         self._state = {STATE_IN + name: torch.from_numpy(array.copy()) for name, array in other.state().items()}
-        self._bucket = self._bucket._replace(bucket=other.computed())
+        self._bucket = other.bucket()
 
     def _run(self, name: str, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         graph = self._graphs[name]

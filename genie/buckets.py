@@ -8,15 +8,17 @@ from genie.config import GateConfig
 
 
 class BucketState(NamedTuple):
-    """bucket: rows of the last tick, 0 before the first. quiet: ticks in a row in which a smaller one had sufficed.
-    since_refresh_s: stream time since the last refresh."""
+    """bucket: rows of the last tick, 0 before the first. held: the bucket that the next tick leaves only with reason:
+    the last one, but for bursts. quiet: ticks in a row in which a smaller one had sufficed. since_refresh_s: stream
+    time since the last refresh."""
 
     bucket: int
+    held: int
     quiet: int
     since_refresh_s: float
 
 
-START = BucketState(0, 0, 0.0)
+START = BucketState(0, 0, 0, 0.0)
 
 
 def refresh_due(state: BucketState, dt_s: float, config: GateConfig) -> bool:
@@ -28,11 +30,14 @@ def choose_bucket(needed: int, state: BucketState, dt_s: float, config: GateConf
     """The smallest bucket that holds the columns that must be computed; all of them if only that does.
 
     A larger one is taken at once, a smaller one when it has sufficed for `quiet_ticks`, so that a scene at the edge
-    between two does not change graphs every tick. All columns are never computed for longer than they are needed.
+    between two does not change graphs every tick. A burst says nothing of the ticks after it: neither what a refresh
+    takes nor all columns is held.
     """
     enough = next(size for size in config.buckets if size >= min(needed, config.buckets[-1]))
-    since = 0.0 if refresh_due(state, dt_s, config) else state.since_refresh_s + dt_s
-    was_partial = 0 < state.bucket < config.buckets[-1]
-    quiet = state.quiet + 1 if was_partial and enough < state.bucket else 0
-    wait = quiet and quiet < config.quiet_ticks
-    return BucketState(state.bucket, quiet, since) if wait else BucketState(enough, 0, since)
+    if refresh_due(state, dt_s, config):
+        return BucketState(max(enough, state.held), state.held, state.quiet, 0.0)
+    since = state.since_refresh_s + dt_s
+    quiet = state.quiet + 1 if enough < state.held else 0
+    if quiet and quiet < config.quiet_ticks:
+        return BucketState(state.held, state.held, quiet, since)
+    return BucketState(enough, enough if enough < config.buckets[-1] else 0, 0, since)

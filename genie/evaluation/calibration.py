@@ -21,7 +21,8 @@ BINS = 20
 
 @dataclass(frozen=True)
 class Calibration:
-    """By horizon and bin, [H, BINS]: voxels forecast as occupied, those of the right class, the sum of what was said."""
+    """By horizon and bin, [H, BINS]: voxels forecast as occupied, those of the right class, the sum of their
+    confidence."""
 
     shown: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -37,9 +38,7 @@ class Calibration:
     def curve(self) -> list[tuple[float, float, float]]:
         """Mean confidence, share right, share of all voxels: of each bin that is not empty, horizons pooled."""
         shown, right, said = (part.sum(axis=0) for part in (self.shown, self.right, self.said))
-        return [
-            (said[b] / shown[b], right[b] / shown[b], shown[b] / shown.sum()) for b in range(BINS) if shown[b] > 0
-        ]
+        return [(said[b] / shown[b], right[b] / shown[b], shown[b] / shown.sum()) for b in range(BINS) if shown[b] > 0]
 
 
 class CalibrationCount:

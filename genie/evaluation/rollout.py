@@ -37,6 +37,7 @@ class WindowResult(NamedTuple):
     t:        the present frame of `sequence`.
     horizons: seconds [H].
     targets:  the frame of `sequence` that each horizon is scored against [H].
+    tracks:   annotated boxes of the scene, or None.
     """
 
     sequence: Sequence
@@ -44,6 +45,7 @@ class WindowResult(NamedTuple):
     horizons: tuple[float, ...]
     forecast: ForecastResult
     targets: tuple[int, ...]
+    tracks: SceneTracks | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _forecasts(forecaster: Forecaster, scene: Scene, protocol: str, ego: Ego) ->
         targets = tuple(window.present + step * (h + 1) for h in range(len(HORIZONS_S)))
         given = inverse(sequence.world_from_ego[window.present]) @ sequence.world_from_ego[list(targets)]
         forecast = forecaster.forecast(given if ego == "given" else None)
-        yield WindowResult(sequence, window.present, HORIZONS_S, forecast, targets)
+        yield WindowResult(sequence, window.present, HORIZONS_S, forecast, targets, scene.tracks)
 
 
 def _frames_per_horizon(sequence: Sequence, protocol: str) -> int:

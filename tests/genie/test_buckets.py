@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -24,13 +25,19 @@ def taken(needed: Sequence[int], policy: Policy = choose_bucket) -> list[int]:
 
 
 def without_hysteresis(needed: int, state: BucketState, dt_s: float, config: GateConfig) -> BucketState:
-    return choose_bucket(needed, state._replace(bucket=0, quiet=0), dt_s, config)
+    return choose_bucket(needed, state._replace(held=0, quiet=0), dt_s, config)
 
 
 def stubborn(needed: int, state: BucketState, dt_s: float, config: GateConfig) -> BucketState:
     """Keeps the larger bucket, also the full one."""
     after = choose_bucket(needed, state, dt_s, config)
-    return after._replace(bucket=max(after.bucket, state.bucket))
+    return after._replace(bucket=max(after.bucket, state.bucket), held=max(after.bucket, state.bucket))
+
+
+def holding(needed: int, state: BucketState, dt_s: float, config: GateConfig) -> BucketState:
+    """Holds what a refresh took."""
+    after = choose_bucket(needed, state, dt_s, config)
+    return after._replace(held=after.bucket if after.bucket < config.buckets[-1] else 0)
 
 
 def slow(needed: int, state: BucketState, dt_s: float, config: GateConfig) -> BucketState:
@@ -65,6 +72,15 @@ def check_the_full_bucket_is_never_kept(policy: Policy) -> None:
     assert taken([0, 2500, 100], policy) == [64, 2500, 128]
 
 
+def check_a_burst_is_not_held(policy: Policy) -> None:
+    """What is due in a refresh is computed then, and the ticks after it go on as before."""
+    state, buckets = START, []
+    for _ in range(120):
+        state = policy(600 if refresh_due(state, DT_S, CONFIG) else 70, state, DT_S, CONFIG)
+        buckets.append(state.bucket)
+    assert Counter(buckets) == {128: 118, 640: 2}
+
+
 def check_no_flicker(policy: Policy) -> None:
     """At the edge between two buckets the graph does not change every tick."""
     assert taken([60, *[70, 60] * 10], policy)[1:] == [128] * 20
@@ -77,6 +93,8 @@ def check_no_flicker(policy: Policy) -> None:
         (check_down_after_quiet_ticks, without_hysteresis),
         (check_down_after_quiet_ticks, stubborn),
         (check_the_full_bucket_is_never_kept, stubborn),
+        (check_a_burst_is_not_held, stubborn),
+        (check_a_burst_is_not_held, holding),
         (check_no_flicker, without_hysteresis),
     ],
 )
