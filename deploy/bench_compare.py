@@ -19,8 +19,9 @@ from deploy.bench_macs import cache_bytes, macs_of_graphs, state_bytes
 from deploy.bench_results import Measured, VariantResult
 from deploy.bench_scaling import Report, free_bytes, measure_scaling
 from deploy.bench_streams import Streams
-from deploy.bench_variants import CONFIG, DENSE, GATED, MEMORY, SOME, Variant, export_variants
+from deploy.bench_variants import CONFIG, SOME, export_variants
 from deploy.spec import WEIGHTS_FILE, read_manifest
+from genie.variants import DENSE, GATED, MEMORY, Variant
 
 _COMPARED = (GATED, DENSE, MEMORY)  # over the whole stream
 # ONNX Runtime keeps what a graph once needed: of a variant that reads 15,000 keys for 2500 columns this much.
@@ -38,7 +39,7 @@ def compare(
 ) -> Measured:
     """
     Args:
-        variants: the dense twin and the default among them (deploy.bench_variants.variants_named).
+        variants: the dense twin and the default among them (genie.variants.variants_named).
         rounds: runs of each graph that is timed alone.
         report: called as the work goes on.
 

@@ -15,7 +15,8 @@ from calib.files import write_text
 from deploy.bench_report import Run, run_tree, times_tree
 from deploy.bench_results import Measured, targets, verdicts
 from deploy.bench_tables import as_markdown
-from deploy.bench_variants import CONFIG, GATED, SEED
+from deploy.bench_variants import CONFIG, SEED
+from genie.variants import GATED
 
 
 def write_comparison(out: Path, run: Run, measured: Measured) -> None:

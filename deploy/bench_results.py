@@ -11,7 +11,7 @@ import numpy as np
 from deploy.bench import TICK, TOTAL, BundleTimes
 from deploy.bench_macs import CacheBytes, cache_of_tick, macs_of_tick
 from deploy.bench_scaling import ONE_BUCKET, Scaling
-from deploy.bench_variants import DENSE, GATED, MEMORY, OFF, Variant
+from genie.variants import DENSE, GATED, MEMORY, OFF, Variant
 from perception.types import HORIZONS_S
 
 

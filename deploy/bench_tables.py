@@ -10,7 +10,8 @@ from deploy.bench import TICK, TOTAL, spread
 from deploy.bench_report import ROLLOUT, Run, footer
 from deploy.bench_results import Measured, mean_rows, targets, verdicts
 from deploy.bench_scaling import ONE_BUCKET
-from deploy.bench_variants import CONFIG, DENSE, GATED, MEMORY, SEED, SOME, VARIANT_OF
+from deploy.bench_variants import CONFIG, SEED, SOME
+from genie.variants import DENSE, GATED, MEMORY, VARIANT_OF
 
 SCALING_PNG, VARIANTS_PNG = "scaling.png", "variants.png"
 _STAGES = ("observe", "assemble")

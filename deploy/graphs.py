@@ -148,7 +148,7 @@ class GatedTick(nn.Module):
         facts, rest = rest[: len(ColumnFacts._fields)], rest[len(ColumnFacts._fields) :]
         columns = ColumnFacts(*facts)
         nothing = torch.zeros(0)
-        selection = Selection(order, nothing, source, columns, owner, changed, nothing)
+        selection = Selection(order, nothing, source, columns, owner, changed, *([nothing] * 3))
         layers = self.model.config.layers
         keys, values = rest[:layers], rest[layers : 2 * layers]
         row, encoded, tokens, *memory = rest[2 * layers :]

@@ -45,7 +45,8 @@ class Selection(NamedTuple):
     """order: int64 [N], columns by rank. needed: int32 [1], how many of them must be computed; the others are free
     choice. source: int64 [N], the computed column that stands for each present one. columns: the facts of those, at
     their expected places. owner: int32 [N], the object in each column, 0 or 1 + row. changed: [N], 1 where the
-    observation contradicts what was expected, or nothing was. score: [N]."""
+    observation contradicts what was expected, or nothing was. score: [N]. features [N, F], prior [N]: what the score is
+    of: a learned part of the features, added to the prior, which is the logarithm of the surprise."""
 
     order: Tensor
     needed: Tensor
@@ -54,6 +55,8 @@ class Selection(NamedTuple):
     owner: Tensor
     changed: Tensor
     score: Tensor
+    features: Tensor
+    prior: Tensor
 
 
 class ChangeGate(nn.Module):
@@ -90,7 +93,8 @@ class ChangeGate(nn.Module):
         prior = torch.log1p(words) + torch.log1p(4.0 * small)
         features = [torch.log1p(words), torch.log1p(small), torch.log1p(expected.age), expected.stale, unseen.float()]
         moving = (velocity.square().sum(-1) > 0).float(), (expected.velocity.square().sum(-1) > 0).float()
-        learned = self.score(torch.stack([*features, *moving], dim=-1))[:, 0]
+        told = torch.stack([*features, *moving], dim=-1)
+        learned = self.score(told)[:, 0]
         # Of equal scores the oldest: what a bucket has to spare repairs what has waited longest.
         score = (prior + learned).clamp(-MOST, MOST) + OLDER * expected.age.clamp(max=OLD_S)
         score = torch.where(unseen, 0.0, score)  # there is nothing to compare with
@@ -98,7 +102,7 @@ class ChangeGate(nn.Module):
         rank = score + needed.float() * FIRST + must.float() * FIRST - tie
         order = torch.topk(rank, N, sorted=True).indices
         count = needed.float().sum().reshape(1).to(torch.int32)
-        return Selection(order, count, source, expected, owner, changed.float(), score)
+        return Selection(order, count, source, expected, owner, changed.float(), score, told, prior)
 
 
 def advance(columns: ColumnFacts, seen: GateInput) -> ColumnFacts:

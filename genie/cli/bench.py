@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deploy.bench_results import Measured
     from deploy.bench_scaling import Report
     from deploy.bench_streams import Streams
-    from deploy.bench_variants import Variant
+    from genie.variants import Variant
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +49,8 @@ def bench(
 
     from deploy.bench_report import OthersAtWork, Run, this_machine
     from deploy.bench_streams import SYNTHETIC_TICKS, bench_streams
-    from deploy.bench_variants import variants_named
     from deploy.bundle_files import verify_bundle
+    from genie.variants import variants_named
 
     machine, others = this_machine(), OthersAtWork()  # before our own work shows in its load
     variants = variants_named(variant or [])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 if TYPE_CHECKING:
+    from genie.evaluation.extras import Extras
     from genie.forecaster import Forecaster
 
 
@@ -51,6 +52,10 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="Leave parts of a checkpoint out: motion, correction, invention, fill, evidence."),
     ] = None,
+    reliability: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Draw there (PNG) how often what was said to be sure was right; needs a model that says so."),
+    ] = None,
     json_file: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--json", help="Write the scores there: one object, or a list with several --model."),
@@ -63,24 +68,42 @@ def evaluate(
     from calib.files import write_json
     from genie.data.scenes import choose_scenes, load_scenes
     from genie.evaluation import rollout
+    from genie.evaluation.extras import Extras
     from genie.evaluation.report import score_table, to_json
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, _split(scenes))
     forecasters = [_forecaster(spec, tuple(_split(ablate) or ()), form) for spec in model]
     console = Console()
-    results = []
+    results, extras = [], []
     for forecaster in forecasters:
         read = load_scenes(dataroot, source, names, style)
         # The bar goes to stderr: stdout is the table alone.
         bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
-        result = rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention)
+        extra = Extras(planning=ego == "predicted")
+        result = rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention, on_window=extra.add)
         results.append(replace(result, source=source))
+        extras.append(extra)
     title = f"{dataroot.name}, {protocol} ({results[0].windows} windows), ego {ego}, mIoU {convention}, %"
     console.print(score_table(results, title))
+    for result, extra in zip(results, extras, strict=True):
+        for line in extra.lines():
+            console.print(f"{result.model}: {line}", highlight=False)
+    if reliability is not None:
+        _draw_reliability(reliability, {r.model: e for r, e in zip(results, extras, strict=True)})
     if json_file is not None:
-        values = [to_json(result) for result in results]
+        values = [to_json(result) | extra.as_tree() for result, extra in zip(results, extras, strict=True)]
         write_json(json_file, values[0] if len(values) == 1 else values)
+
+
+def _draw_reliability(path: Path, extras: dict[str, Extras]) -> None:
+    from calib.errors import InputError
+    from genie.evaluation.reliability import draw_reliability
+
+    told = {name: c for name, extra in extras.items() if (c := extra.calibration()) is not None}
+    if not told:
+        raise InputError("none of these tells a confidence", expected="a checkpoint or an export", fix="name one")
+    draw_reliability(path, told)
 
 
 def _protocol(name: str | None, source: str) -> str:

@@ -16,7 +16,6 @@ from deploy.bench import Clip
 from deploy.bench_core import DenseCore, GatedCore, dense_core, gated_core, move_alone
 from deploy.bench_streams import bench_streams as streams_of
 from deploy.bench_turns import WARM_ROUNDS, TimedGraph, in_turns
-from deploy.bench_variants import Variant
 from deploy.graphs import DenseTick, Gate, GatedTick, dense_graphs, gated_graphs
 from deploy.pipeline import tick_inputs
 from deploy.torch_runtime import TorchRuntime
@@ -25,6 +24,7 @@ from genie.gated import _encode
 from genie.grid import COLUMNS
 from genie.model import GenieDrive, TrackedOccupancy
 from genie.observation import observe, start_observer
+from genie.variants import Variant
 
 Tensors = dict[str, torch.Tensor]
 

@@ -11,11 +11,12 @@ from onnx import TensorProto, helper
 
 from calib.errors import CheckFailed
 from deploy.bench_macs import bytes_read, cache_bytes, cache_of_tick, macs, macs_of_graphs, macs_of_tick, state_bytes
-from deploy.bench_variants import VARIANTS, export_variants, variants_named
+from deploy.bench_variants import export_variants
 from deploy.runtime import OnnxRuntime
 from deploy.spec import read_manifest
 from genie.data.sequence import Sequence
 from genie.sparse import kept_rows
+from genie.variants import VARIANTS, variants_named
 
 
 def _graph(path: Path, nodes: list[onnx.NodeProto], out: tuple[int, ...]) -> Path:

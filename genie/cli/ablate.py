@@ -1,0 +1,67 @@
+"""`geniedrive ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command of this file."""
+    app.command()(ablate)
+
+
+def ablate(
+    *,
+    model: Annotated[Path, typer.Option(help="A checkpoint or run folder.")],
+    dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic.")],
+    out: Annotated[Path, typer.Option(help="Folder for ablation.md and ablation.json.")],
+    source: Annotated[
+        Literal["stream", "stream-mini"], typer.Option(help="10 Hz streams of the data root.")
+    ] = "stream",
+    scenes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: all.")] = None,  # noqa: UP045
+    rows: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Comma-separated; default: all. The dense twin and the default always run."),
+    ] = None,
+    bench: Annotated[
+        Path | None, typer.Option(help="tick.json of `geniedrive bench`: times, work and bytes beside the accuracy.")
+    ] = None,
+) -> None:
+    """One set of weights in every form, and with every part broken: what each technique gives, as one table."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from calib.files import write_json, write_text
+    from genie.data.scenes import choose_scenes, load_scenes
+    from genie.evaluation.ablation import ablate as run
+    from genie.evaluation.ablation import ablations_named
+    from genie.evaluation.ablation_report import ablation_markdown, read_benchmark
+    from genie.evaluation.report import score_row, to_json
+    from genie.training.checkpoint import load_model
+
+    chosen = ablations_named(_split(rows))
+    benchmark = None if bench is None else read_benchmark(bench)
+    names = choose_scenes(dataroot, source, _split(scenes) or None)
+    loaded, _ = load_model(model)
+    titles, console = iter(a.title for a in chosen), Console(stderr=True)
+    results = run(
+        loaded.eval(),
+        lambda: track(
+            load_scenes(dataroot, source, names), next(titles), total=len(names), console=console, transient=True
+        ),
+        "stream",
+        chosen,
+        on_row=lambda result: typer.echo("  ".join(score_row(to_json(result)))),
+    )
+    windows = next(iter(results.values())).windows
+    heading = [f"`{model.name}` on {dataroot.name} ({source}, {len(names)} scenes, {windows} windows), given ego, %."]
+    write_text(out / "ablation.md", ablation_markdown(results, benchmark, heading))
+    write_json(out / "ablation.json", {name: to_json(result) for name, result in results.items()})
+    typer.echo(f"{out / 'ablation.md'} and {out / 'ablation.json'} written")
+
+
+def _split(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()] if names else []

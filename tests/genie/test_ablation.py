@@ -1,0 +1,101 @@
+"""The ablation: every row runs the same weights, what is broken hurts, and the table says what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calib.errors import InputError
+from genie.data.scenes import Scene, load_scenes
+from genie.evaluation.ablation import ABLATIONS, ablate, ablations_named, forecaster_of
+from genie.evaluation.ablation_report import ablation_markdown, read_benchmark
+from genie.evaluation.report import to_json
+from genie.evaluation.rollout import Evaluation
+from genie.gated_forecaster import GatedForecaster
+from genie.model import GenieDrive
+from genie.training.checkpoint import load_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = REPOSITORY / "tests/golden/tiny.safetensors"
+ROWS = ("ego-stands", "no-motion", "no-history", "zeroed-memory")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> GenieDrive:
+    return load_model(GOLDEN)[0].eval()
+
+
+@pytest.fixture(scope="module")
+def scenes(synth_root: Path) -> list[Scene]:
+    return list(load_scenes(synth_root, "stream", ["scene-0001"]))
+
+
+@pytest.fixture(scope="module")
+def results(model: GenieDrive, scenes: list[Scene]) -> dict[str, Evaluation]:
+    return ablate(model, lambda: scenes, "stream", ablations_named(ROWS))
+
+
+def miou(evaluation: Evaluation) -> np.ndarray:
+    return np.array([to_json(evaluation)["horizons"][s]["miou"] for s in ("1.0", "2.0", "3.0")])
+
+
+def test_rows_are_named_and_what_is_compared_always_runs() -> None:
+    assert len({a.name for a in ABLATIONS}) == len(ABLATIONS)
+    assert [a.name for a in ablations_named(["ego-stands"])] == ["dense", "all", "ego-stands"]
+    with pytest.raises(InputError, match="no row 'nothing'"):
+        ablations_named(["nothing"])
+
+
+def test_the_forms_agree_and_what_is_broken_hurts(results: dict[str, Evaluation]) -> None:
+    whole = miou(results["all"])
+    assert list(results) == ["dense", "all", "no-history", "zeroed-memory", "ego-stands", "no-motion"]
+    assert np.abs(miou(results["dense"]) - whole).max() < 0.5
+    assert (miou(results["ego-stands"]) < whole - 5.0).all()
+    assert (miou(results["no-motion"]) < whole).all() and miou(results["no-motion"])[0] < whole[0] - 5.0
+    for name in ("no-history", "zeroed-memory"):
+        assert (miou(results[name]) != whole).any(), f"{name} changes nothing"
+
+
+@pytest.mark.parametrize("name", ["random-columns", "least-surprising"])
+def test_a_sabotaged_gate_computes_as_many_other_columns(model: GenieDrive, scenes: list[Scene], name: str) -> None:
+    computed = []
+    for each in ("all", name):
+        (row,) = [a for a in ABLATIONS if a.name == each]
+        forecaster = forecaster_of(row, model)
+        assert isinstance(forecaster, GatedForecaster)
+        for t in range(4):
+            forecaster.observe(scenes[0].sequence.frame(t))
+        forecaster.run_pending(None)
+        computed.append(forecaster.computed_columns())
+    assert computed[0].sum() <= computed[1].sum()
+    assert (computed[0] & computed[1]).sum() < 0.5 * computed[0].sum()
+
+
+def test_no_row_changes_the_model(model: GenieDrive) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for row in ABLATIONS:
+        forecaster_of(row, model)
+    assert list(before) == list(model.state_dict())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_table_holds_what_was_measured(results: dict[str, Evaluation]) -> None:
+    benchmark = read_benchmark(REPOSITORY / "docs/benchmarks/tick.json")
+    text = ablation_markdown(results, benchmark, ["of a test"])
+    (row,) = [line for line in text.splitlines() if line.startswith("| **gate + memory + retention")]
+    assert "/".join(f"{v:.2f}" for v in miou(results["all"])) in row
+    assert f"| {benchmark.costs['all'].tick_ms:.1f} |" in row and f"| {benchmark.costs['all'].gmac:.2f} |" in row
+    assert "ego said to stand" in text and "retention alone" not in text, "rows that did not run"
+    assert "## The article's claims" in text
+
+
+def test_a_benchmark_of_bundles_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tick.json").write_text(json.dumps({"schema": 2, "bundles": []}))
+    for path in (tmp_path / "tick.json", tmp_path / "none.json"):
+        with pytest.raises(InputError, match="benchmark"):
+            read_benchmark(path)
