@@ -11,6 +11,7 @@ from genie.forecaster import Forecaster
 from genie.gated_forecaster import GatedForecaster
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
+from genie.shipped import checkpoint_path
 from genie.training.checkpoint import load_model
 
 ABLATIONS = ("motion", "correction", "invention", "fill", "evidence")
@@ -38,14 +39,14 @@ def zero_parts(model: GenieDrive, parts: tuple[str, ...]) -> GenieDrive:
 
 
 def load_forecaster(path: Path, parts: tuple[str, ...] = (), form: str = "gated") -> Forecaster:
-    """A checkpoint (file or run folder).
+    """A checkpoint (file, run folder, or name of genie.shipped).
 
     Args:
         parts: of ABLATIONS, to zero: learned weights, or "fill" (cells outside the observation stay free) and
             "evidence" (every static voxel comes from the present frame).
         form: "gated", as on the car, every frame a tick; "dense", its twin, which computes every column.
     """
-    path = Path(path)
+    path = checkpoint_path(path)
     if (path / "manifest.json").is_file():
         raise InputError(
             "an export directory", expected="a checkpoint", fix="use the run folder it came from", path=path
@@ -54,6 +55,7 @@ def load_forecaster(path: Path, parts: tuple[str, ...] = (), form: str = "gated"
         raise InputError(f"form {form!r}", expected=f"one of {', '.join(FORMS)}", fix="choose one of these")
     check_ablations(parts)
     model, _ = load_model(path)
-    name = path.parent.name if path.is_file() else path.name
+    of_a_run = path.name in ("model.safetensors", "checkpoint.safetensors")
+    name = path.parent.name if of_a_run else path.stem
     make = GatedForecaster if form == "gated" else ModelForecaster
     return make(zero_parts(model, parts), name, show_fill="fill" not in parts, keep_evidence="evidence" not in parts)

@@ -51,6 +51,10 @@ class TrainConfig:
 
     steps: int = 1500
     batch: int = 8
+    accumulate: int = 1  # batches a step, taken in turn; with torchrun, each worker takes so many
+    average: float = 0.0  # decay of the moving average of the weights that a run ends with; 0: the last weights
+    bf16: bool = False  # forward passes in bfloat16 (autocast)
+    gate_streams: int = 0  # training streams that the gate's score is fitted on at the end; the last one judges it
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 50

@@ -24,7 +24,7 @@ def evaluate(
     model: Annotated[
         list[str],
         typer.Option(
-            help="A checkpoint, run folder or export folder, or copy, ego-warp, tracker, constant-velocity; repeatable."
+            help="edge, a checkpoint, run or export folder; copy, ego-warp, tracker, constant-velocity; repeatable."
         ),
     ],
     source: Annotated[
@@ -33,7 +33,7 @@ def evaluate(
     ] = "stream",
     protocol: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="stream, stream+5; occworld, i2world, geniedrive, dome. Default: stream or occworld."),
+        typer.Option(help="stream, stream+5, stream-2hz; occworld (default of keyframes), i2world, geniedrive, dome."),
     ] = None,
     ego: Annotated[
         Literal["given", "predicted"], typer.Option(help="True future ego poses, or the forecaster's own.")

@@ -2,8 +2,8 @@
 
 Targets are counted in frames, as the published protocols do it: horizon h is the h-th keyframe (2 Hz) or the 5h-th
 frame (10 Hz) after the present; real stamps are off by up to 0.1 s, and up to 0.25 s at a dropped sweep. In keyframe
-protocols the forecaster is reset for each window and sees its frames alone; in "stream" and "stream+5" it sees all
-frames of the scene in order, as on the car.
+protocols the forecaster is reset for each window and sees its frames alone; in those of streams it sees the frames of
+the scene in order, as on the car.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _forecasts(forecaster: Forecaster, scene: Scene, protocol: str, ego: Ego) ->
         if protocol not in STREAMS:
             forecaster.reset()
             seen = window.first
-        for t in range(seen, window.present + 1):
+        for t in filter(window.observes, range(seen, window.present + 1)):
             forecaster.observe(sequence.frame(t))
         seen = window.present + 1
         targets = tuple(window.present + step * (h + 1) for h in range(len(HORIZONS_S)))

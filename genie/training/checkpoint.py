@@ -11,6 +11,7 @@ RUN/model.safetensors        weights and config: what eval and export read
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +24,10 @@ from calib.errors import InputError
 from calib.files import atomic_path
 from genie.config import Config, ModelConfig, from_tree, to_tree
 from genie.model import GenieDrive
+from genie.shipped import checkpoint_path
 
 FORMAT = "geniedrive-1"
+AVERAGE = "average."
 
 
 class Loaded(NamedTuple):
@@ -36,26 +39,32 @@ class Loaded(NamedTuple):
 
 
 def save_checkpoint(
-    path: Path, model: GenieDrive, config: Config, step: int, optimizer: torch.optim.Optimizer | None = None
+    path: Path,
+    model: GenieDrive,
+    config: Config,
+    step: int,
+    optimizer: torch.optim.Optimizer | None = None,
+    average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Weights, and with `optimizer` also its state; all or nothing."""
-    tensors = {f"model.{name}": t.detach().contiguous() for name, t in model.state_dict().items()}
+    """Weights, and with `optimizer` and `average` also those; all or nothing."""
+    tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    tensors |= {AVERAGE + name: t.cpu().contiguous() for name, t in (average or {}).items()}
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).detach().contiguous()
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
     metadata = {"format": FORMAT, "config": json.dumps(to_tree(config)), "step": str(step)}
     with atomic_path(path) as temporary:
         save_file(tensors, str(temporary), metadata=metadata)
 
 
 def read_checkpoint(path: Path) -> Loaded:
-    """Reads a checkpoint of this project.
+    """Reads a checkpoint of this project: a file, a run folder, or a name of genie.shipped.
 
     Raises:
         InputError: no such file, not whole, or not ours.
     """
-    path = Path(path)
+    path = checkpoint_path(path)
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -15,9 +16,12 @@ import yaml
 from calib.errors import InputError
 from calib.files import write_text
 from genie.config import Config, to_tree
+from genie.data.scenes import load_scenes
 from genie.model import GenieDrive
-from genie.training.batches import sample_batch
+from genie.training.average import MovingAverage
+from genie.training.batches import Batch, sample_batch
 from genie.training.checkpoint import (
+    AVERAGE,
     check_same_model,
     load_optimizer,
     load_weights,
@@ -25,10 +29,12 @@ from genie.training.checkpoint import (
     save_checkpoint,
 )
 from genie.training.confidence import measure_confidence
+from genie.training.gate_score import fit_gate_score
 from genie.training.log import RunLog
-from genie.training.losses import compute_losses
-from genie.training.scenes import prepare_scenes, split_scenes
+from genie.training.losses import Losses, compute_losses
+from genie.training.scenes import Split, prepare_scenes, split_scenes
 from genie.training.targets import TrainingScene
+from genie.training.workers import Workers, workers
 
 
 @dataclass
@@ -52,47 +58,80 @@ class Interrupt:
 
 
 def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, resume: bool) -> bool:
-    """Trains and writes the run folder. Returns False if it was interrupted (and saved).
+    """Trains and writes the run folder. Returns False if it was interrupted (and saved). Under torchrun each worker
+    takes batches of its own, and the first writes.
 
     Raises:
         InputError: unusable data, a run folder that is in the way, or a checkpoint that does not fit.
     """
+    with workers() as team:
+        return _train(config, dataroot, run, team, source=source, seed=seed, resume=resume)
+
+
+def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: str, seed: int, resume: bool) -> bool:
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(seed)
-    model = GenieDrive(config.model)
+    model = GenieDrive(config.model).to(team.device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
     )
-    start = _open_run(run, config, model, optimizer, resume=resume)
+    learner = _Learner(config, model, optimizer, MovingAverage(model, config.train.average), seed, team)
+    start = _open_run(run, learner, resume=resume)
     split = split_scenes(dataroot, source, config.train.holdout_scenes, config.train.most_scenes)
-    write_text(
-        run / "config.yaml", yaml.safe_dump({**to_tree(config), "seed": seed, "source": source}, sort_keys=False)
-    )
-    write_text(run / "split.yaml", yaml.safe_dump(split._asdict(), sort_keys=False))
+    if team.leads:
+        told = {**to_tree(config), "seed": seed, "source": source}
+        write_text(run / "config.yaml", yaml.safe_dump(told, sort_keys=False))
+        write_text(run / "split.yaml", yaml.safe_dump(split._asdict(), sort_keys=False))
     with Interrupt() as interrupt:
         step = start
         if start < config.train.steps:
             scenes = prepare_scenes(dataroot, source, split.train, interrupt)
-            step = _run_steps(config, model, optimizer, scenes, run, start, seed, interrupt)
+            step = _run_steps(learner, scenes, run, start, interrupt)
         if interrupt.asked:
             print(f"interrupted: saved at step {step}; go on with --resume")
             return False
-        model.confidence_of_origin.copy_(measure_confidence(model.eval(), dataroot, source, split.held_out))
-        save_checkpoint(run / "model.safetensors", model, config, step)
+    if team.leads:
+        _finish(learner, dataroot, source, split, run, step)
+    team.wait()
     return True
 
 
-def _open_run(run: Path, config: Config, model: GenieDrive, optimizer: torch.optim.Optimizer, *, resume: bool) -> int:
+@dataclass(frozen=True)
+class _Learner:
+    """What learns."""
+
+    config: Config
+    model: GenieDrive
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage
+    seed: int
+    team: Workers
+
+    def save(self, run: Path, step: int) -> None:
+        """What --resume reads, and the model as it would end here."""
+        average = self.average.weights if self.average.decay else None
+        save_checkpoint(run / "checkpoint.safetensors", self.model, self.config, step, self.optimizer, average)
+        save_checkpoint(run / "model.safetensors", self.result(), self.config, step)
+
+    def result(self) -> GenieDrive:
+        """The averaged model, on the CPU."""
+        model = GenieDrive(self.config.model)
+        model.load_state_dict({**self.model.state_dict(), **(self.average.weights if self.average.decay else {})})
+        return model.eval()
+
+
+def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
     """The step to start from; a folder that holds a run is never overwritten by accident."""
     checkpoint = run / "checkpoint.safetensors"
     if not resume:
-        if run.exists() and any(run.iterdir()):
+        if learner.team.leads and run.exists() and any(run.iterdir()):
             raise InputError(
                 "the run folder is not empty",
                 expected="a new or empty folder, or --resume",
                 fix="add --resume to go on with that run, or choose another --out",
                 path=run,
             )
+        learner.team.wait()
         run.mkdir(parents=True, exist_ok=True)
         return 0
     if not checkpoint.is_file():
@@ -103,42 +142,59 @@ def _open_run(run: Path, config: Config, model: GenieDrive, optimizer: torch.opt
             path=run,
         )
     loaded = read_checkpoint(checkpoint)
-    check_same_model(loaded, config.model, checkpoint)
-    load_weights(model, loaded, checkpoint)
-    load_optimizer(optimizer, loaded)
+    check_same_model(loaded, learner.config.model, checkpoint)
+    load_weights(learner.model, loaded, checkpoint)
+    load_optimizer(learner.optimizer, loaded)
+    averaged = {n[len(AVERAGE) :]: t for n, t in loaded.tensors.items() if n.startswith(AVERAGE)}
+    learner.average.restore(averaged or learner.model.state_dict())
     return loaded.step
 
 
-def _run_steps(
-    config: Config,
-    model: GenieDrive,
-    optimizer: torch.optim.Optimizer,
-    scenes: list[TrainingScene],
-    run: Path,
-    start: int,
-    seed: int,
-    interrupt: Interrupt,
-) -> int:
-    schedule = config.train
+def _run_steps(learner: _Learner, scenes: list[TrainingScene], run: Path, start: int, interrupt: Interrupt) -> int:
+    schedule, team, model = learner.config.train, learner.team, learner.model
     step = start
     model.train()
-    with RunLog(run, start, schedule.steps) as log:
-        while step < schedule.steps and not interrupt.asked:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            # Seeded by the step: a resumed run sees the batches that it would have seen.
-            batch = sample_batch(scenes, schedule, config.model.history, np.random.default_rng([seed, step]))
-            losses = compute_losses(model, batch, schedule)
-            optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()
+    with RunLog(run, start, schedule.steps) if team.leads else nullcontext() as log:
+        while step < schedule.steps and not team.any(interrupt.asked):
+            for group in learner.optimizer.param_groups:
+                group["lr"] = learning_rate(step, learner.config)
+            learner.optimizer.zero_grad(set_to_none=True)
+            for index in range(schedule.accumulate):
+                losses = _losses(learner, scenes, step, team.rank * schedule.accumulate + index)
+                (losses.total / schedule.accumulate).backward()
+            team.average_gradients(model)
             torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-            optimizer.step()
+            learner.optimizer.step()
             step += 1
-            log.step(step, losses)
-            if step % schedule.checkpoint_every == 0:
-                _save(run, model, config, step, optimizer)
-    _save(run, model, config, step, optimizer)
+            learner.average.update(model, step)
+            if log is not None:
+                log.step(step, losses)
+                if step % schedule.checkpoint_every == 0:
+                    learner.save(run, step)
+    if team.leads:
+        learner.save(run, step)
     return step
+
+
+def _losses(learner: _Learner, scenes: list[TrainingScene], step: int, index: int) -> Losses:
+    """Of one batch. index: which of the step's, over all workers."""
+    schedule, device = learner.config.train, learner.team.device
+    # Seeded by the step: a resumed run sees the batches that it would have seen.
+    rng = np.random.default_rng([learner.seed, step, index] if index else [learner.seed, step])
+    batch = sample_batch(scenes, schedule, learner.config.model.history, rng)
+    batch = Batch(*(part.to(device, non_blocking=True) for part in batch))
+    with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
+        return compute_losses(learner.model, batch, schedule)
+
+
+def _finish(learner: _Learner, dataroot: Path, source: str, split: Split, run: Path, step: int) -> None:
+    """What is measured with the trained weights, and saved with them."""
+    model, streams = learner.result(), split.train[-learner.config.train.gate_streams :]
+    if learner.config.train.gate_streams:
+        fitted = fit_gate_score(model, (scene.sequence for scene in load_scenes(dataroot, source, streams)))
+        print(f"gate score: explains {fitted.by_score:.2f} of the variance, {fitted.by_prior:.2f} before it was fitted")
+    model.confidence_of_origin.copy_(measure_confidence(model, dataroot, source, split.held_out))
+    save_checkpoint(run / "model.safetensors", model, learner.config, step)
 
 
 def learning_rate(step: int, config: Config) -> float:
@@ -147,8 +203,3 @@ def learning_rate(step: int, config: Config) -> float:
     warm = min(1.0, (step + 1) / schedule.warmup_steps)
     done = min(1.0, step / schedule.steps)
     return schedule.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _save(run: Path, model: GenieDrive, config: Config, step: int, optimizer: torch.optim.Optimizer) -> None:
-    save_checkpoint(run / "checkpoint.safetensors", model, config, step, optimizer)
-    save_checkpoint(run / "model.safetensors", model, config, step)

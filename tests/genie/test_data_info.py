@@ -37,7 +37,8 @@ def test_counts_labels_windows_and_classes(root: Path) -> None:
     info = inspect(root)
     (scene,) = info.scenes
     assert (scene.keyframes, scene.labels, scene.stream_frames) == (KEYFRAMES, KEYFRAMES, FRAMES)
-    assert info.windows == {"occworld": 3, "i2world": 5, "geniedrive": 6, "dome": 1, "stream": 5, "stream+5": 4}
+    streams = {"stream": 5, "stream+5": 4, "stream-2hz": 5}
+    assert info.windows == {"occworld": 3, "i2world": 5, "geniedrive": 6, "dome": 1, **streams}
     assert info.histogram.sum() == KEYFRAMES * np.prod(GRID.shape)
     by_hand = sum((np.load(path)["semantics"] == CLASS_NAMES.index("car")).sum() for path in root.glob("gts/*/*/*.npz"))
     assert info.histogram[CLASS_NAMES.index("car")] == by_hand > 0

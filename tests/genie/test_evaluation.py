@@ -91,6 +91,15 @@ def test_a_stream_is_shown_whole_and_in_order() -> None:
     assert all(h["miou"] == 100.0 for h in to_json(evaluation)["horizons"].values())
 
 
+def test_a_slow_observer_is_shown_every_fifth_frame_and_judged_on_the_same_windows() -> None:
+    sequence = drive(51, 10.0)
+    recorder = Recorder(sequence, 5)
+    evaluation = evaluate(recorder, [Scene(sequence, None)], "stream-2hz")
+    assert [frames for frames in recorder.shown if frames] == [[0, 5, 10, 15, 20]]
+    assert evaluation.windows == 3
+    assert all(h["miou"] == 100.0 for h in to_json(evaluation)["horizons"].values())
+
+
 def test_given_ego_is_the_true_future_and_predicted_ego_is_withheld() -> None:
     sequence = drive(51, 10.0, speed=4.0)
     recorder = Recorder(sequence, 5)

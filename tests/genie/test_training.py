@@ -17,6 +17,7 @@ import torch
 from calib.errors import InputError
 from genie.config import Config, load_config
 from genie.model import GenieDrive
+from genie.training.average import MovingAverage
 from genie.training.batches import sample_batch
 from genie.training.checkpoint import load_model, read_checkpoint
 from genie.training.loop import Interrupt, train
@@ -37,6 +38,17 @@ def small(*more: str) -> Config:
 
 def run_training(config: Config, root: Path, out: Path, resume: bool = False) -> bool:
     return train(config, root, out, source="stream", seed=0, resume=resume)
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    """Those that a step changes."""
+    model = load_model(run)[0]
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if not name.startswith("gate.")}
+
+
+def apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Mean absolute difference: of a gradient that is all but zero, Adam takes the sign, which rounding may turn."""
+    return float(torch.cat([(a[name] - b[name]).abs().reshape(-1) for name in b]).mean())
 
 
 def test_a_run_folder_is_complete_and_loads(synth_root: Path, tmp_path: Path) -> None:
@@ -119,3 +131,62 @@ def test_what_cannot_be_resumed_says_why(synth_root: Path, tmp_path: Path) -> No
         run_training(small(), synth_root, run, resume=True)
     with pytest.raises(InputError, match=r"more than train\.holdout_scenes"):
         run_training(small("train.holdout_scenes=3"), synth_root, tmp_path / "other")
+
+
+def test_two_workers_learn_what_one_learns_from_their_batches_in_turn(synth_root: Path, tmp_path: Path) -> None:
+    """torchrun with Gloo, the real command."""
+    quick = ("train.steps=4", "train.warmup_steps=1")
+    overrides = [item for text in [*SMALL, *quick] for item in ("--set", text)]
+    arguments = ["train", "--config", "tiny", "--dataroot", str(synth_root), "--out", str(tmp_path / "two"), *overrides]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*launcher, "-m", "genie.cli.main", *arguments], check=True, capture_output=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    run_training(small(*quick, "train.accumulate=2"), synth_root, tmp_path / "one")
+    run_training(small(*quick), synth_root, tmp_path / "half")
+    two, one, half = (weights_of(tmp_path / name) for name in ("two", "one", "half"))
+    assert apart(two, one) < 0.02 * apart(half, one), "one batch teaches about the same as two"
+
+
+def test_a_run_ends_with_the_average_of_its_weights_and_resumes_it(synth_root: Path, tmp_path: Path) -> None:
+    averaged = ("train.average=0.9", "train.warmup_steps=1")
+    run_training(small(*averaged, "train.steps=3"), synth_root, tmp_path / "run")
+    run_training(small(*averaged), synth_root, tmp_path / "run", resume=True)
+    run_training(small("train.warmup_steps=1", "train.steps=3"), synth_root, tmp_path / "plain")
+    run_training(small("train.warmup_steps=1"), synth_root, tmp_path / "plain", resume=True)
+    plain, result = (weights_of(tmp_path / name) for name in ("plain", "run"))
+    end = read_checkpoint(tmp_path / "run/checkpoint.safetensors").tensors
+    last = {name: end[f"model.{name}"] for name in plain}
+    assert apart(last, plain) < 0.02 * apart(result, plain), "training itself is the same"
+
+
+def test_an_average_goes_on_where_it_was() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    whole, cut = MovingAverage(model, 0.9), MovingAverage(model, 0.9)
+    for step in range(1, 60):
+        torch.nn.init.normal_(model.weight)
+        if step == 40:
+            saved = {name: mean.clone() for name, mean in cut.weights.items()}
+            cut = MovingAverage(model, 0.9)
+            cut.restore(saved)
+        for average in (whole, cut):
+            average.update(model, step)
+    assert torch.equal(cut.weights["weight"], whole.weights["weight"])
+    assert whole.weights["weight"].abs().mean() < 0.5 * model.weight.abs().mean(), "it is no average"
+
+
+def test_forward_passes_in_bfloat16_learn_too(synth_root: Path, tmp_path: Path) -> None:
+    run_training(small("train.bf16=true"), synth_root, tmp_path / "half")
+    run_training(small(), synth_root, tmp_path / "whole")
+    half, whole = (weights_of(tmp_path / name) for name in ("half", "whole"))
+    assert all(value.dtype == whole[name].dtype and value.isfinite().all() for name, value in half.items())
+    difference = (half["motion.features.weight"] - whole["motion.features.weight"]).abs().max()
+    assert 0 < difference < 0.02
+
+
+def test_the_score_of_the_gate_is_fitted_on_streams(synth_root: Path, tmp_path: Path) -> None:
+    run_training(small("train.gate_streams=2", "train.steps=2"), synth_root, tmp_path / "run")
+    fitted, _ = load_model(tmp_path / "run")
+    assert fitted.gate.score[-1].weight.abs().max() > 1e-3, "a column's regret depends on nothing"
