@@ -56,6 +56,6 @@ def load_forecaster(path: Path, parts: tuple[str, ...] = (), form: str = "gated"
     check_ablations(parts)
     model, _ = load_model(path)
     of_a_run = path.name in ("model.safetensors", "checkpoint.safetensors")
-    name = path.parent.name if of_a_run else path.stem
+    name = path.parent.name if of_a_run else path.name.removesuffix(".safetensors")
     make = GatedForecaster if form == "gated" else ModelForecaster
     return make(zero_parts(model, parts), name, show_fill="fill" not in parts, keep_evidence="evidence" not in parts)
