@@ -32,7 +32,6 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _horizon_scores(tables: HorizonTables, convention: Convention) -> dict[str, Any]:
-    per_class = class_iou(tables.everywhere)
     return {
         "miou": mean_iou(tables.everywhere, convention).percent,
         "iou": occupied_iou(tables.everywhere).percent,
@@ -40,8 +39,14 @@ def _horizon_scores(tables: HorizonTables, convention: Convention) -> dict[str, 
         "iou_moving": _region_iou(tables.moving),
         "miou_static": _region_miou(tables.static, convention),
         "iou_static": _region_iou(tables.static),
-        "iou_per_class": {CLASS_NAMES[i]: per_class[i].percent for i in range(FREE)},
+        "iou_per_class": _per_class(tables.everywhere),
+        "iou_moving_per_class": None if tables.moving is None else _per_class(tables.moving),
     }
+
+
+def _per_class(table: ConfusionTable) -> dict[str, float | None]:
+    scores = class_iou(table)
+    return {CLASS_NAMES[i]: scores[i].percent for i in range(FREE)}
 
 
 def _region_miou(table: ConfusionTable | None, convention: Convention) -> float | None:

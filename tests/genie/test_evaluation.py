@@ -148,6 +148,7 @@ def test_moving_and_static_are_scored_apart() -> None:
     assert scores["miou_static"] == scores["iou_static"] == 100.0
     assert scores["miou_moving"] < 60.0
     assert scores["iou_per_class"]["car"] == 0.0 and scores["iou_per_class"]["bus"] is None
+    assert scores["iou_moving_per_class"]["car"] == 0.0 and scores["iou_moving_per_class"]["bus"] is None
 
 
 def test_json_is_plain_and_complete() -> None:
