@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from calib.transforms import inverse, planar
 from genie.evidence import NO_EVIDENCE, Evidence, FusedEvidence, fuse, start_evidence
 from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
-from genie.standing import Seen, remember, see, standing
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
 from perception.types import CLASS_NAMES, MOVABLE, NUM_CLASSES, SensorFrame
 
@@ -70,10 +69,9 @@ class ObservedScene(NamedTuple):
 
 @dataclass(frozen=True)
 class ObserverState:
-    """What preprocessing carries from frame to frame. evidence: None where none is kept. past: genie.standing."""
+    """What preprocessing carries from frame to frame. evidence: None where none is kept."""
 
     tracks: Tracks
-    past: tuple[Seen, ...]
     evidence: Evidence | None
     world_from_ego: NDArray[np.float64] | None
     stamp_us: int
@@ -81,7 +79,7 @@ class ObserverState:
 
 def start_observer(*, keep_evidence: bool = True) -> ObserverState:
     """Before the first frame. Training, which forecasts no static voxels, keeps no evidence."""
-    return ObserverState(start_tracks(), (), start_evidence() if keep_evidence else None, None, 0)
+    return ObserverState(start_tracks(), start_evidence() if keep_evidence else None, None, 0)
 
 
 def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, ObserverState]:
@@ -100,10 +98,7 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
     components = find_components(frame.occupancy.semantics)
     tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
     motion, velocity, continues = _ego(state, frame, dt)
-    past = remember(state.past, see(components, frame.world_from_ego, frame.stamp_us))
-    velocity_world = measured_velocity(tracks)[: len(components)]
-    stands = standing(components, np.linalg.norm(velocity_world, axis=-1), past)
-    objects = object_features(components, tracks, np.where(stands[:, None], 0.0, velocity_world), frame.world_from_ego)
+    objects = object_features(components, tracks, frame.world_from_ego)
     fused, evidence = _fuse(state, frame, dt, _trail(components.object_id, objects))
     scene = ObservedScene(
         semantics=frame.occupancy.semantics,
@@ -120,7 +115,7 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         continues=continues,
         dt=np.float32(dt) * continues,
     )
-    return scene, ObserverState(tracks, past, evidence, frame.world_from_ego, frame.stamp_us)
+    return scene, ObserverState(tracks, evidence, frame.world_from_ego, frame.stamp_us)
 
 
 def _trail(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -161,18 +156,13 @@ def covered_cells(object_id: NDArray[np.int32], objects: NDArray[np.float32]) ->
     return out
 
 
-def object_features(
-    components: Components,
-    tracks: Tracks,
-    velocity_world: NDArray[np.float64],
-    world_from_ego: NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """The per-object array of ObservedScene. velocity_world: [n, 2] (m/s), what counts as measured."""
+def object_features(components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The per-object array of ObservedScene."""
     count = len(components)
     ego_from_world = world_from_ego[:2, :2].T
     features = np.zeros((MAX_OBJECTS, OBJECT_CHANNELS))
     rows = features[:count]
-    measured = velocity_world @ ego_from_world.T
+    measured = measured_velocity(tracks)[:count] @ ego_from_world.T
     fast = fit_velocity(tracks, 0.35)[:count] @ ego_from_world.T
     slow = fit_velocity(tracks)[:count] @ ego_from_world.T
     rows[:, CENTER] = components.center

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calib.transforms import planar, se3_from_xyz_yaw
 from genie.forecaster import ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
-from genie.plain_move import measured_displacement, plain_move, tracked_displacement
+from genie.plain_move import measured_displacement, plain_move
 from perception.types import HORIZONS_S, SensorFrame
 
 
@@ -16,8 +16,7 @@ class TrackerForecaster:
     """Connected components tracked over a second, moved rigidly; newly seen cells get the nearest ground."""
 
     def __init__(self, *, fused: bool = False) -> None:
-        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone; and
-        what covers nothing new stands (genie.standing)."""
+        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone."""
         self.name = "tracker-fused" if fused else "tracker"
         self._fused = fused
         self.reset()
@@ -35,8 +34,7 @@ class TrackerForecaster:
         if ego_from_future is None:
             ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
         trajectory = planar(ego_from_future)
-        moved = measured_displacement(self._scene) if self._fused else tracked_displacement(self._scene)
-        semantics = plain_move(self._scene, moved, trajectory, fused=self._fused)
+        semantics = plain_move(self._scene, measured_displacement(self._scene), trajectory, fused=self._fused)
         return ForecastResult(semantics, ego_from_future)
 
 

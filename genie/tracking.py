@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.objects import Components
-from perception.types import CLASS_NAMES
 
 HISTORY_S = 1.05  # how far back a velocity is measured
 GATE_M = 1.2  # how far from its predicted place an object may be found again,
@@ -19,8 +18,6 @@ GATE_MPS = 6.0  # and how much further for each second since it was last seen
 FORGET_AFTER_S = 0.6  # or one and a half frames, if frames are further apart
 MOVES_ABOVE_MPS = 0.6  # below, an object stands: measured velocities are that noisy
 TRUSTED_AFTER_S = 0.45  # a velocity measured over less is noise
-LARGE_OVER_S = 0.75  # of what is large the centroid is steadier, so that its velocity can be newer
-_LARGE = [CLASS_NAMES.index(n) for n in ("bus", "car", "construction_vehicle", "trailer", "truck")]
 
 
 @dataclass(frozen=True)
@@ -139,9 +136,7 @@ def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S) -> NDArray[np.float6
 
 
 def measured_velocity(tracks: Tracks) -> NDArray[np.float64]:
-    """What a tracker without learning would use: `fit_velocity`, over a shorter time for what is large, and zero where
-    it is slow or too young."""
-    large = np.isin(tracks.class_id, _LARGE)[:, None]
-    velocity = np.where(large, fit_velocity(tracks, LARGE_OVER_S), fit_velocity(tracks))
+    """What a tracker without learning would use: `fit_velocity`, but zero where it is slow or too young."""
+    velocity = fit_velocity(tracks)
     stands = (np.linalg.norm(velocity, axis=-1) < MOVES_ABOVE_MPS) | (tracks.age_s < TRUSTED_AFTER_S)
     return np.where(stands[:, None], 0.0, velocity)
