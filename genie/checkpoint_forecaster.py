@@ -11,7 +11,6 @@ from genie.forecaster import Forecaster
 from genie.gated_forecaster import GatedForecaster
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
-from genie.shipped import checkpoint_path
 from genie.training.checkpoint import load_model
 
 ABLATIONS = ("motion", "correction", "invention", "fill", "evidence")
@@ -39,14 +38,14 @@ def zero_parts(model: GenieDrive, parts: tuple[str, ...]) -> GenieDrive:
 
 
 def load_forecaster(path: Path, parts: tuple[str, ...] = (), form: str = "gated") -> Forecaster:
-    """A checkpoint (file, run folder, or name of genie.shipped).
+    """A checkpoint (file or run folder).
 
     Args:
         parts: of ABLATIONS, to zero: learned weights, or "fill" (cells outside the observation stay free) and
             "evidence" (every static voxel comes from the present frame).
         form: "gated", as on the car, every frame a tick; "dense", its twin, which computes every column.
     """
-    path = checkpoint_path(path)
+    path = Path(path)
     if (path / "manifest.json").is_file():
         raise InputError(
             "an export directory", expected="a checkpoint", fix="use the run folder it came from", path=path

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def ablate(
     *,
-    model: Annotated[Path, typer.Option(help="edge, a checkpoint or a run folder.")],
+    model: Annotated[Path, typer.Option(help="A checkpoint or a run folder.")],
     dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic.")],
     out: Annotated[Path, typer.Option(help="Folder for ablation.md and ablation.json.")],
     source: Annotated[

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Run folder, a checkpoint in it, or edge.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in it.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or an older export.")],
     form: Annotated[

@@ -24,7 +24,7 @@ def evaluate(
     model: Annotated[
         list[str],
         typer.Option(
-            help="edge, a checkpoint, run or export folder; copy, ego-warp, tracker, constant-velocity; repeatable."
+            help="A checkpoint, run or export folder; copy, ego-warp, tracker, constant-velocity; repeatable."
         ),
     ],
     source: Annotated[
