@@ -88,7 +88,7 @@ def evaluate(
     console.print(score_table(results, title))
     for result, extra in zip(results, extras, strict=True):
         for line in extra.lines():
-            console.print(f"{result.model}: {line}", highlight=False)
+            typer.echo(f"{result.model}: {line}")
     if reliability is not None:
         _draw_reliability(reliability, {r.model: e for r, e in zip(results, extras, strict=True)})
     if json_file is not None:
