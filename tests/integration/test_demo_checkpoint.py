@@ -48,27 +48,37 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
     return list(load_scenes(root, "stream", choose_scenes(root, "stream")))
 
 
-def check(scenes: list[Scene]) -> None:
-    model = miou(load_forecaster(GOLDEN), scenes)
-    warp, tracker = miou(EgoWarpForecaster(), scenes), miou(TrackerForecaster(), scenes)
+@pytest.fixture(scope="module")
+def whole(synthetic: list[Scene]) -> list[float]:
+    """Gated, as on the car."""
+    return miou(load_forecaster(GOLDEN), synthetic)
+
+
+@pytest.fixture(scope="module")
+def warp(synthetic: list[Scene]) -> list[float]:
+    return miou(EgoWarpForecaster(), synthetic)
+
+
+def check(model: list[float], warp: list[float], tracker: list[float]) -> None:
     told = f"model {model}, ego-warp {warp}, tracker {tracker}"
     assert all(m >= w + 3.0 for m, w in zip(model, warp, strict=True)), told
     assert all(m >= t - 1.0 for m, t in zip(model, tracker, strict=True)), told
 
 
 def test_it_beats_ego_warp_on_real_motion(mini: list[Scene]) -> None:
-    check(mini)
+    check(*(miou(f, mini) for f in (load_forecaster(GOLDEN), EgoWarpForecaster(), TrackerForecaster())))
 
 
-def test_it_beats_ego_warp_on_held_out_towns(synthetic: list[Scene]) -> None:
-    check(synthetic)
+def test_it_beats_ego_warp_on_held_out_towns(synthetic: list[Scene], whole: list[float], warp: list[float]) -> None:
+    check(whole, warp, miou(TrackerForecaster(), synthetic))
 
 
-def test_without_its_learned_parts_it_loses_what_it_gained(synthetic: list[Scene]) -> None:
-    whole = miou(load_forecaster(GOLDEN), synthetic)  # gated, as on the car; the others by the quicker dense twin
-    unlearned = miou(load_forecaster(GOLDEN, ("correction", "invention"), "dense"), synthetic)
+def test_without_its_learned_parts_it_loses_what_it_gained(
+    synthetic: list[Scene], whole: list[float], warp: list[float]
+) -> None:
+    unlearned = miou(load_forecaster(GOLDEN, ("correction", "invention"), "dense"), synthetic)  # the quicker twin
     nothing = miou(load_forecaster(GOLDEN, ("motion", "fill", "evidence"), "dense"), synthetic)
-    warp, tracker = miou(EgoWarpForecaster(), synthetic), miou(TrackerForecaster(fused=True), synthetic)
+    tracker = miou(TrackerForecaster(fused=True), synthetic)
     assert all(w > u + 0.5 for w, u in zip(whole, unlearned, strict=True)), (whole, unlearned)
     assert unlearned == pytest.approx(tracker, abs=0.1)
     assert nothing == pytest.approx(warp, abs=0.1)
