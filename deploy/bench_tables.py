@@ -11,6 +11,7 @@ from deploy.bench_report import ROLLOUT, Run, footer
 from deploy.bench_results import Measured, mean_rows, targets, verdicts
 from deploy.bench_scaling import ONE_BUCKET
 from deploy.bench_variants import CONFIG, SEED, SOME
+from genie.config import load_config
 from genie.variants import DENSE, GATED, MEMORY, VARIANT_OF
 
 SCALING_PNG, VARIANTS_PNG = "scaling.png", "variants.png"
@@ -53,7 +54,8 @@ def _headline(run: Run, m: Measured) -> list[str]:
         f"`Pipeline.step` on ONNX Runtime, CPU, fp32, {run.threads} threads, spinning off. Stream: {run.stream}. "
         "Perception is not in any figure; one tick encodes an observation and decodes six steps of 200x200x16 voxels. "
         f"The bucket mix is that of all {frames} frames; the first two ticks of each scene are told "
-        "apart everywhere. Every pipeline is warmed up first, as the node does.",
+        f"apart everywhere. The dense twin reads {load_config(CONFIG).model.history} past frames. Every pipeline is "
+        "warmed up first, as the node does.",
         "",
         f"![Variants]({VARIANTS_PNG})",
         "",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deploy.pipeline import poses_of, tick_inputs
 from deploy.runtime import OnnxRuntime
-from deploy.spec import ROWS, TRAJECTORY
+from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY
 from genie.forecaster import ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
 from genie.rows import as_voxels
@@ -57,4 +57,4 @@ class BundleForecaster:
         if self._gated:
             self._waiting.clear()
         poses = ego_from_future if ego_from_future is not None else poses_of(outputs[TRAJECTORY])
-        return ForecastResult(as_voxels(outputs[ROWS].copy()), poses)
+        return ForecastResult(as_voxels(outputs[ROWS].copy()), poses, confidence=outputs[CONFIDENCE].copy())

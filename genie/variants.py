@@ -31,7 +31,7 @@ class Variant:
 
 DENSE, OFF, MEMORY, GATED = "dense", "off", "memory", "all"
 VARIANTS = (
-    Variant(DENSE, "dense twin, 5 past frames", "dense"),
+    Variant(DENSE, "dense twin", "dense"),
     Variant(OFF, "gated form, everything off", gate={"buckets": (_FULL,), "keep": _ALL_ROWS, "memory": "frames"}),
     Variant(MEMORY, "memory fusion alone", gate={"buckets": (_FULL,), "keep": _ALL_ROWS}),
     Variant("retention", "token retention alone", gate={"buckets": _NEARLY_ALL, "memory": "frames"}),

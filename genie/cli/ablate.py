@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from genie.cli.names import split_names
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command of this file."""
@@ -42,9 +44,9 @@ def ablate(
     from genie.evaluation.report import score_row, to_json
     from genie.training.checkpoint import load_model
 
-    chosen = ablations_named(_split(rows))
+    chosen = ablations_named(split_names(rows))
     benchmark = None if bench is None else read_benchmark(bench)
-    names = choose_scenes(dataroot, source, _split(scenes) or None)
+    names = choose_scenes(dataroot, source, split_names(scenes) or None)
     loaded, _ = load_model(model)
     titles, console = iter(a.title for a in chosen), Console(stderr=True)
     results = run(
@@ -61,7 +63,3 @@ def ablate(
     write_text(out / "ablation.md", ablation_markdown(results, benchmark, heading))
     write_json(out / "ablation.json", {name: to_json(result) for name, result in results.items()})
     typer.echo(f"{out / 'ablation.md'} and {out / 'ablation.json'} written")
-
-
-def _split(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()] if names else []

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from genie.cli.names import split_names
+
 if TYPE_CHECKING:
     from genie.evaluation.extras import Extras
     from genie.forecaster import Forecaster
@@ -72,8 +74,8 @@ def evaluate(
     from genie.evaluation.report import score_table, to_json
 
     protocol = _protocol(protocol, source)
-    names = choose_scenes(dataroot, source, _split(scenes))
-    forecasters = [_forecaster(spec, tuple(_split(ablate) or ()), form) for spec in model]
+    names = choose_scenes(dataroot, source, split_names(scenes) or None)
+    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form) for spec in model]
     console = Console()
     results, extras = [], []
     for forecaster in forecasters:
@@ -142,7 +144,3 @@ def _forecaster(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
     from deploy.forecaster import BundleForecaster
 
     return BundleForecaster(Path(spec))
-
-
-def _split(names: str | None) -> list[str] | None:
-    return [name.strip() for name in names.split(",") if name.strip()] if names else None

@@ -78,6 +78,7 @@ def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: 
     learner = _Learner(config, model, optimizer, MovingAverage(model, config.train.average), seed, team)
     start = _open_run(run, learner, resume=resume)
     split = split_scenes(dataroot, source, config.train.holdout_scenes, config.train.most_scenes)
+    _check_gate_streams(config.train.gate_streams, split)
     if team.leads:
         told = {**to_tree(config), "seed": seed, "source": source}
         write_text(run / "config.yaml", yaml.safe_dump(told, sort_keys=False))
@@ -185,6 +186,16 @@ def _losses(learner: _Learner, scenes: list[TrainingScene], step: int, index: in
     batch = Batch(*(part.to(device, non_blocking=True) for part in batch))
     with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
         return compute_losses(learner.model, batch, schedule)
+
+
+def _check_gate_streams(count: int, split: Split) -> None:
+    """Before the training, not after it."""
+    if count == 1 or count > len(split.train):
+        raise InputError(
+            f"train.gate_streams is {count}, with {len(split.train)} scenes to train on",
+            expected="0, or from 2 (one judges the fit) to as many as there are",
+            fix="choose another number, or more scenes",
+        )
 
 
 def _finish(learner: _Learner, dataroot: Path, source: str, split: Split, run: Path, step: int) -> None:

@@ -60,6 +60,8 @@ def test_forecasts_what_the_model_forecasts(
         expected = twin.forecast(plan)
         assert (found.semantics != expected.semantics).mean() < 2e-5
         np.testing.assert_allclose(poses_of(found.trajectory), expected.ego_from_future, atol=1e-4)
+        assert expected.confidence is not None
+        np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-4)
     assert plan is not None
     for twin in twins:
         twin.observe(stream.frame(5))

@@ -1,4 +1,4 @@
-"""Gates to run over scenes: as it is, and deliberate fakes."""
+"""A street, and gates to run over it: as it is, and deliberate fakes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from genie.gate_input import cells_of_columns
 from genie.gated_state import ColumnFacts
 from genie.model import TrackedOccupancy
 from genie.rows import WORDS
-from tests.genie.gated_scenes import (
-    GateLoop,
-)
+from tests.genie.gated_scenes import COLUMNS, STREET, GateLoop, View, car, house
 
 Loop = Callable[[], GateLoop]
+STANDING = View([*STREET, house(0.0), house(21.0), car(10.0)])
+COLUMN = 18 * COLUMNS + 10  # one where nothing is, and its cells
+CELLS = (slice(72, 76), slice(40, 44))
 DEAF = GateConfig(surprise_above=1e4)
 
 

@@ -19,10 +19,9 @@ from genie.gate import Selection
 from genie.gated_state import ColumnFacts
 from genie.model import TrackedOccupancy
 from genie.observation import ObservedScene
-from tests.genie.gate_loops import DEAF, Blind, Everywhere, Loop, deaf, exact
+from tests.genie.gate_loops import CELLS, COLUMN, DEAF, STANDING, Blind, Everywhere, Loop, deaf, exact
 from tests.genie.gated_scenes import (
     CAR,
-    COLUMNS,
     DT_S,
     MANMADE,
     STREET,
@@ -36,9 +35,6 @@ from tests.genie.gated_scenes import (
     semantics_of,
 )
 
-STANDING = View([*STREET, house(0.0), house(21.0), car(10.0)])
-COLUMN = 18 * COLUMNS + 10  # one where nothing is, and its cells
-CELLS = (slice(72, 76), slice(40, 44))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -18,7 +18,7 @@ from genie.gate import ChangeGate
 from genie.gated import CHANGED_WITHIN
 from genie.observation import ObservedScene
 from perception.types import FREE
-from tests.genie.gate_loops import DEAF, Always, Never, exact
+from tests.genie.gate_loops import DEAF, STANDING, Always, Never, exact
 from tests.genie.gated_scenes import (
     BUSH,
     COLUMNS,
@@ -29,15 +29,11 @@ from tests.genie.gated_scenes import (
     GateLoop,
     Ticked,
     View,
-    car,
     house,
     observed,
     semantics_of,
 )
 
-STANDING = View([*STREET, house(0.0), house(21.0), car(10.0)])
-COLUMN = 18 * COLUMNS + 10  # one where nothing is, and its cells
-CELLS = (slice(72, 76), slice(40, 44))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

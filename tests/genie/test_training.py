@@ -129,6 +129,9 @@ def test_what_cannot_be_resumed_says_why(synth_root: Path, tmp_path: Path) -> No
     (run / "checkpoint.safetensors").unlink()
     with pytest.raises(InputError, match="no checkpoint"):
         run_training(small(), synth_root, run, resume=True)
+    for count in (1, 3):
+        with pytest.raises(InputError, match=f"gate_streams is {count}, with 2 scenes"):
+            run_training(small(f"train.gate_streams={count}"), synth_root, tmp_path / f"gate{count}")
     with pytest.raises(InputError, match=r"more than train\.holdout_scenes"):
         run_training(small("train.holdout_scenes=3"), synth_root, tmp_path / "other")
 
