@@ -36,6 +36,7 @@ def ablate(
     from rich.console import Console
     from rich.progress import track
 
+    from calib.errors import InputError
     from calib.files import write_json, write_text
     from genie.data.scenes import choose_scenes, load_scenes
     from genie.evaluation.ablation import ablate as run
@@ -47,7 +48,14 @@ def ablate(
     chosen = ablations_named(split_names(rows))
     benchmark = None if bench is None else read_benchmark(bench)
     names = choose_scenes(dataroot, source, split_names(scenes) or None)
-    loaded, _ = load_model(model)
+    loaded, config = load_model(model)
+    if benchmark is not None and benchmark.config != config.name:
+        raise InputError(
+            f"a benchmark of {benchmark.config} beside a model of {config.name}",
+            expected="one of the same preset: its times are of other graphs",
+            fix="leave --bench out, or name a benchmark of this preset",
+            path=bench,
+        )
     titles, console = iter(a.title for a in chosen), Console(stderr=True)
     results = run(
         loaded.eval(),

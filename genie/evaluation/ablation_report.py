@@ -15,8 +15,8 @@ from genie.evaluation.rollout import Evaluation
 from genie.variants import DENSE, GATED
 
 _GROUPS = {
-    TECHNIQUES: "Techniques: the same weights in each form. Times, work and bytes are of the benchmark named below.",
-    SABOTAGED: "Sabotage of the gated form: a part that matters hurts when it is broken.",
+    TECHNIQUES: "The same weights in each form. Times, work and bytes are of the benchmark named below.",
+    SABOTAGED: "Of the gated form: a part that matters hurts when it is broken.",
     LEARNED: "Learned parts left out, gated form.",
 }
 
@@ -34,8 +34,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """costs: by variant. claims: as the benchmark told them (deploy.bench_results). told: date and machine."""
+    """config: whose graphs were timed. costs: by variant. claims: as the benchmark told them (deploy.bench_results).
+    told: date and machine."""
 
+    config: str
     costs: dict[str, Costs]
     claims: list[dict[str, Any]]
     told: str
@@ -63,7 +65,7 @@ def read_benchmark(path: Path) -> Benchmark:
         }
         machine = tree["machine"]
         told = f"{tree['config']}, {machine['cpu']}, {tree['date'][:10]}, `{tree['command']}`"
-        return Benchmark(costs, tree["claims"], told)
+        return Benchmark(tree["config"], costs, tree["claims"], told)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"no benchmark of the variants: {error}",
@@ -81,8 +83,10 @@ def ablation_markdown(results: Mapping[str, Evaluation], benchmark: Benchmark | 
         rows = [a for a in ABLATIONS if a.group == group and a.name in told]
         if rows:
             lines += [f"## {group.capitalize()}", "", caption, "", *_table(rows, told, benchmark, group), ""]
-    if benchmark is not None and DENSE in told:
-        lines += ["## The article's claims", "", *_verdicts(told, benchmark), "", f"Benchmark: {benchmark.told}.", ""]
+    if benchmark is not None and any(each["claim"]["variant"] in told for each in benchmark.claims):
+        lines += ["## The article's claims", "", *_verdicts(told, benchmark), ""]
+    if benchmark is not None:
+        lines += [f"Benchmark: {benchmark.told}.", ""]
     return "\n".join(lines)
 
 

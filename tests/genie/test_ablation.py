@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from calib.errors import InputError
+from genie.cli.main import main
 from genie.data.scenes import Scene, load_scenes
 from genie.evaluation.ablation import ABLATIONS, ablate, ablations_named, forecaster_of
 from genie.evaluation.ablation_report import ablation_markdown, read_benchmark
@@ -97,7 +99,18 @@ def test_the_table_holds_what_was_measured(results: dict[str, Evaluation]) -> No
     assert "/".join(f"{v:.2f}" for v in miou(results["all"])) in row
     assert f"| {benchmark.costs['all'].tick_ms:.1f} |" in row and f"| {benchmark.costs['all'].gmac:.2f} |" in row
     assert "ego said to stand" in text and "retention alone" not in text, "rows that did not run"
-    assert "## The article's claims" in text
+    assert "## The article's claims" not in text, "no technique ran alone"
+    assert benchmark.told in text
+
+
+def test_times_of_another_preset_are_not_put_beside_it(monkeypatch: pytest.MonkeyPatch, synth_root: Path) -> None:
+    benchmark = REPOSITORY / "docs/benchmarks/tick.json"
+    options = {"--model": GOLDEN, "--dataroot": synth_root, "--out": "nowhere", "--bench": benchmark}
+    typed = [str(word) for option in options.items() for word in option]
+    monkeypatch.setattr(sys, "argv", ["geniedrive", "ablate", *typed])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and not Path("nowhere").exists()
 
 
 def test_a_benchmark_of_bundles_is_refused(tmp_path: Path) -> None:
