@@ -6,12 +6,11 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deploy.pipeline import poses_of, tick_inputs
 from deploy.runtime import OnnxRuntime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY
-from genie.forecaster import ForecastResult
+from genie.forecaster import EgoPlan, ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
 from genie.rows import as_voxels
 from perception.types import SensorFrame
@@ -46,7 +45,7 @@ class BundleForecaster:
             if self._gated:
                 self._runtime.tick(tick_inputs(first, None))
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         """Raises ValueError if nothing was observed since the last one."""
         if not self._waiting:
             raise ValueError("forecast() before an observe()")
@@ -56,5 +55,5 @@ class BundleForecaster:
             outputs = self._runtime.tick(tick_inputs(scene, ego_from_future))
         if self._gated:
             self._waiting.clear()
-        poses = ego_from_future if ego_from_future is not None else poses_of(outputs[TRAJECTORY])
+        poses = ego_from_future if isinstance(ego_from_future, np.ndarray) else poses_of(outputs[TRAJECTORY])
         return ForecastResult(as_voxels(outputs[ROWS].copy()), poses, confidence=outputs[CONFIDENCE].copy())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.spec import (
+    COMMAND,
     CONFIDENCE,
     GATE,
     LINK,
@@ -29,6 +30,7 @@ from deploy.spec import (
     TRAJECTORY,
     tick_of,
 )
+from genie.command import Command
 from genie.config import ModelConfig
 from genie.gate import Selection
 from genie.gate_input import GateInput
@@ -165,8 +167,13 @@ def _slots(tensors: list[Tensor]) -> Slots:
 
 def _split(tensors: tuple[Tensor, ...]) -> tuple[TrackedOccupancy, EgoMotion, Plan, list[Tensor]]:
     count, ego = len(TrackedOccupancy._fields), len(EgoMotion._fields)
-    plan, given, *rest = tensors[count + ego :]
-    return TrackedOccupancy(*tensors[:count]), EgoMotion(*tensors[count : count + ego]), Plan(plan, given), rest
+    plan, given, command, *rest = tensors[count + ego :]
+    return (
+        TrackedOccupancy(*tensors[:count]),
+        EgoMotion(*tensors[count : count + ego]),
+        Plan(plan, given, command),
+        rest,
+    )
 
 
 def example_inputs() -> dict[str, Tensor]:
@@ -175,7 +182,7 @@ def example_inputs() -> dict[str, Tensor]:
     scene, _ = observe(empty, start_observer(keep_evidence=False))
     seen = {name: torch.tensor(array) for name, array in model_inputs(scene).items()}
     horizons = len(HORIZONS_S)
-    return {**seen, PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1)}
+    return {**seen, PLAN: torch.zeros(horizons, 3), PLAN_GIVEN: torch.zeros(1), COMMAND: torch.zeros(len(Command))}
 
 
 def dense_state(config: ModelConfig) -> dict[str, Tensor]:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from calib.errors import InputError
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
 from deploy.runtime import OnnxRuntime
-from deploy.spec import CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
+from deploy.spec import COMMAND, CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
+from genie.command import Command, one_hot
+from genie.forecaster import EgoPlan
 from genie.inputs import model_inputs
 from genie.observation import ObservedScene, observe, start_observer
 from genie.rows import as_voxels
@@ -66,7 +68,7 @@ class Pipeline:
         self._runtime.reset()
         self._observer = start_observer()
 
-    def step(self, frame: SensorFrame, plan: NDArray[np.float64] | None = None) -> SceneForecast:
+    def step(self, frame: SensorFrame, plan: EgoPlan = None) -> SceneForecast:
         """Forecasts from the newest frame and what the stream has shown before.
 
         A gap of more than 1.2 s, or a stamp that is not later than the last, starts afresh: see
@@ -75,7 +77,7 @@ class Pipeline:
         Args:
             frame: with occupancy.
             plan: ego_from_future float64 [H, 4, 4], where the ego will be at HORIZONS_S, in the ego frame of `frame`;
-                None: where the model expects it to be.
+                or where the model expects it to be, after a command (genie.command.Command), or None.
 
         Raises:
             InputError: the frame or the plan is malformed.
@@ -133,17 +135,18 @@ class Pipeline:
         )
 
 
-def tick_inputs(scene: ObservedScene, plan: NDArray[np.float64] | None) -> dict[str, Array]:
+def tick_inputs(scene: ObservedScene, plan: EgoPlan) -> dict[str, Array]:
     """The inputs of a tick by name, but for the state.
 
     Args:
-        plan: ego_from_future [H, 4, 4], or None.
+        plan: ego_from_future [H, 4, 4], a command, or None.
 
     Raises:
         InputError: the plan is malformed.
     """
     horizons = len(HORIZONS_S)
-    if plan is None:
+    command = one_hot(plan if isinstance(plan, Command) else None)
+    if not isinstance(plan, np.ndarray):
         given = {PLAN: np.zeros((horizons, 3), np.float32), PLAN_GIVEN: np.zeros(1, np.float32)}
     elif plan.shape != (horizons, 4, 4) or not np.isfinite(plan).all():
         raise InputError(
@@ -153,7 +156,7 @@ def tick_inputs(scene: ObservedScene, plan: NDArray[np.float64] | None) -> dict[
         )
     else:
         given = {PLAN: planar(plan).astype(np.float32), PLAN_GIVEN: np.ones(1, np.float32)}
-    return {**model_inputs(scene), **given}
+    return {**model_inputs(scene), **given, COMMAND: command}
 
 
 def poses_of(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:

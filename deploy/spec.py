@@ -22,13 +22,17 @@ from calib.files import write_text
 from genie.config import Config, from_tree, to_tree
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
-SCHEMA = 4
+SCHEMA = 5
 FORMS = ("gated", "dense")
 TICK, GATE = "tick", "gate"  # names of graphs
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
 
-PLAN, PLAN_GIVEN = "plan", "plan_given"  # the other inputs are named as the fields of ObservedScene, but "rows"
+PLAN, PLAN_GIVEN, COMMAND = (
+    "plan",
+    "plan_given",
+    "command",
+)  # the other inputs are named as the fields of ObservedScene, but "rows"
 # rows: int32 [H, 200, 200, 4], the same bytes as uint8 voxels [H, 200, 200, 16] (genie/rows.py)
 ROWS, TRAJECTORY, CONFIDENCE = "forecast.rows", "forecast.trajectory", "forecast.confidence"
 STATE_IN, STATE_OUT, LINK = "state_in.", "state_out.", "link."

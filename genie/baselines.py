@@ -18,7 +18,7 @@ from calib.transforms import inverse, planar
 from genie.boxes import mask_of_boxes, rasterise_boxes
 from genie.data.sequence import Sequence
 from genie.data.tracks import Boxes, SceneTracks
-from genie.forecaster import ForecastResult
+from genie.forecaster import EgoPlan, ForecastResult
 from genie.objects import nearest_uncovered
 from genie.tracker_baseline import constant_rate_trajectory
 from genie.warp import ego_warp
@@ -66,8 +66,8 @@ class _LastFrame:
             raise ValueError("forecast() before the first observe()")
         return self._frames[-1], self._frames[-1].occupancy.semantics
 
-    def trajectory(self, ego_from_future: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        return predicted_trajectory(list(self._frames)) if ego_from_future is None else ego_from_future
+    def trajectory(self, ego_from_future: EgoPlan) -> NDArray[np.float64]:
+        return ego_from_future if isinstance(ego_from_future, np.ndarray) else predicted_trajectory(list(self._frames))
 
 
 class CopyForecaster(_LastFrame):
@@ -75,7 +75,7 @@ class CopyForecaster(_LastFrame):
 
     name = "copy"
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         _, semantics = self.last()
         standing = np.tile(np.eye(4), (len(HORIZONS_S), 1, 1))
         return ForecastResult(np.broadcast_to(semantics, (len(HORIZONS_S), *semantics.shape)), standing)
@@ -86,7 +86,7 @@ class EgoWarpForecaster(_LastFrame):
 
     name = "ego-warp"
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         _, semantics = self.last()
         poses = self.trajectory(ego_from_future)
         return ForecastResult(np.stack([ego_warp(semantics, pose) for pose in poses]), poses)
@@ -116,7 +116,7 @@ class ConstantVelocityForecaster(_LastFrame):
             )
         self._tracks = tracks
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         if self._tracks is None:
             raise ValueError("forecast() before begin()")
         frame, semantics = self.last()

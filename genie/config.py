@@ -61,12 +61,15 @@ class TrainConfig:
     gradient_clip: float = 1.0
     crop_columns: int = 25
     invented_per_crop: int = 96
-    motion_frames: int = 64  # further frames of which only the objects are used
+    motion_frames: int = 128  # further frames a batch of which only the objects and the ego's motion are used
+    annotators: int = 1  # for those, of each scene, how often its boxes are placed anew as people place them
+    heads_first: int = 0  # steps, before the others, that train the motion heads on those frames alone
     mini_style_share: float = 0.5  # of samples reduced to solid boxes and road, as streams made from boxes are
     motion_weight: float = 1.0
     fill_weight: float = 1.0
     trajectory_weight: float = 0.2
     most_scenes: int = 0  # of the data root, the first; all are held in memory. 0: all
+    crop_scenes: int = 0  # of those, the first, whose occupancy is kept and trained on; of the others, motion. 0: all
     holdout_scenes: int = 2  # the last of those
     checkpoint_every: int = 200
     threads: int = 2

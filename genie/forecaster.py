@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genie.command import Command
 from perception.types import SensorFrame
+
+# Where the ego will go: poses ego_from_future float64 [H, 4, 4]; only a command; or nothing is told.
+EgoPlan: TypeAlias = NDArray[np.float64] | Command | None
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,11 @@ class Forecaster(Protocol):
         """Takes the next frame. Frames may be 0.1 s (stream) or 0.5 s (keyframes) apart: use the stamps."""
         ...
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         """Forecasts HORIZONS_S after the last observed frame.
 
         Args:
             ego_from_future: float64 [H, 4, 4], the future ego poses in the current ego frame (ego mode "given"),
-                or None (ego mode "predicted"): the forecaster then uses its own trajectory.
+                a command ("commanded") or None ("predicted"): the forecaster then uses its own trajectory.
         """
         ...

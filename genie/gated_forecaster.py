@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from genie.buckets import START, choose_bucket, refresh_due
-from genie.forecaster import ForecastResult
+from genie.forecaster import EgoPlan, ForecastResult
 from genie.gated import gate_input, gated_tick
 from genie.gated_state import N, empty_gated_state
 from genie.model import Forecast, GenieDrive
@@ -40,7 +40,7 @@ class GatedForecaster:
             self.run_pending(None)
         self._pending, self._observer = observe(frame, self._observer)
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         return told(self.run_pending(ego_from_future), ego_from_future, show_fill=self.show_fill)
 
     def computed_columns(self) -> NDArray[np.bool_]:
@@ -50,7 +50,7 @@ class GatedForecaster:
         return computed
 
     @torch.inference_mode()
-    def run_pending(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
+    def run_pending(self, ego_from_future: EgoPlan) -> Forecast:
         """The tick of the frame that was observed last, which `forecast` or the next `observe` would run."""
         if self._pending is None:
             raise ValueError("forecast() before an observe()")

@@ -31,7 +31,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
         nothing movable. border_ground: the same, ground alone.
     objects:         float32 [K, F].
     evidence_row:    int32 [F, F]. evidence: int32 [M, 4]. fine_from_ego: float32 [3].
-    ego_motion, ego_velocity: float32 [3]. continues, dt: float32 [1].
+    ego_motion, ego_velocity: float32 [3]. ego_acceleration: float32 [2]. continues, dt: float32 [1].
     """
     columns = scene.semantics.reshape(-1, scene.semantics.shape[2])
     under, border = scene.object_cells.clip(min=0), ring_cells(COLUMNS).ravel()
@@ -56,6 +56,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
         "fine_from_ego": scene.fine_from_ego,
         "ego_motion": scene.ego_motion,
         "ego_velocity": scene.ego_velocity,
+        "ego_acceleration": scene.ego_acceleration,
         "continues": scene.continues,
         "dt": scene.dt,
     }

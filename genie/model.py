@@ -55,20 +55,23 @@ class TrackedOccupancy(NamedTuple):
 
 
 class EgoMotion(NamedTuple):
-    """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); continues [1], 0 at a start; dt [1],
-    seconds since the previous frame."""
+    """now_from_previous [3]; velocity [3] forward, left (m/s), yaw rate (rad/s); acceleration [2] forward (m/s2), of
+    the yaw rate (rad/s2); continues [1], 0 at a start; dt [1], seconds since the previous frame."""
 
     now_from_previous: Float[Tensor, 3]
     velocity: Float[Tensor, 3]
+    acceleration: Float[Tensor, 2]
     continues: Float[Tensor, 1]
     dt: Float[Tensor, 1]
 
 
 class Plan(NamedTuple):
-    """trajectory [H, 3], future ego poses in the present ego frame; given [1], 0 lets the model expect its own."""
+    """trajectory [H, 3], future ego poses in the present ego frame; given [1], 0 lets the model expect its own, after
+    the command [3] (genie.command.one_hot)."""
 
     trajectory: Float[Tensor, "H 3"]
     given: Float[Tensor, 1]
+    command: Float[Tensor, 3]
 
 
 class Forecast(NamedTuple):
@@ -123,7 +126,8 @@ class GenieDrive(nn.Module):
         """The next three seconds, from the present observation and what the tokens know."""
         velocity = ego_motion.velocity.unsqueeze(0)
         motion = self.motion(occupancy.objects.unsqueeze(0), velocity, tokens, whole_grid(device=tokens.device))
-        expected = self.trajectory(tokens, velocity)[0]
+        ego = (velocity, ego_motion.acceleration.unsqueeze(0), plan.command.unsqueeze(0))
+        expected = self.trajectory(*ego, tokens)[0]
         trajectory = plan.given * plan.trajectory + (1.0 - plan.given) * expected
         seen = SeenRows(
             occupancy.rows.reshape(-1, WORDS),

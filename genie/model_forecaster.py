@@ -6,11 +6,11 @@ from collections import deque
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calib.transforms import planar, se3_from_xyz_yaw
+from genie.command import Command, one_hot
 from genie.forecast import INVENTED
-from genie.forecaster import ForecastResult
+from genie.forecaster import EgoPlan, ForecastResult
 from genie.inputs import model_inputs
 from genie.model import EgoMotion, Forecast, GenieDrive, Plan, TrackedOccupancy
 from genie.observation import ObservedScene, observe, start_observer
@@ -40,11 +40,11 @@ class ModelForecaster:
         scene, self._observer = observe(frame, self._observer)
         self._recent.append(scene)
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         return told(self.run(ego_from_future), ego_from_future, show_fill=self.show_fill)
 
     @torch.inference_mode()
-    def run(self, ego_from_future: NDArray[np.float64] | None) -> Forecast:
+    def run(self, ego_from_future: EgoPlan) -> Forecast:
         """The full output of the newest tick."""
         if not self._recent:
             raise ValueError("forecast() before the first observe()")
@@ -56,11 +56,11 @@ class ModelForecaster:
         return self.model.step(*tick_tensors(present), state, plan)[0]
 
 
-def told(forecast: Forecast, ego_from_future: NDArray[np.float64] | None, *, show_fill: bool = True) -> ForecastResult:
+def told(forecast: Forecast, ego_from_future: EgoPlan, *, show_fill: bool = True) -> ForecastResult:
     """A forecast as evaluation takes it, at the given future poses or at the model's own."""
     trajectory = forecast.trajectory.numpy().astype(np.float64)
     xyz = np.concatenate([trajectory[:, :2], np.zeros((len(trajectory), 1))], axis=1)
-    poses = ego_from_future if ego_from_future is not None else se3_from_xyz_yaw(xyz, trajectory[:, 2])
+    poses = ego_from_future if isinstance(ego_from_future, np.ndarray) else se3_from_xyz_yaw(xyz, trajectory[:, 2])
     semantics = as_voxels(forecast.rows.numpy())
     if not show_fill:
         semantics[forecast.origin.numpy() == INVENTED] = FREE
@@ -75,8 +75,9 @@ def tick_tensors(scene: ObservedScene) -> tuple[TrackedOccupancy, EgoMotion]:
     return TrackedOccupancy(*tensors[:count]), EgoMotion(*tensors[count:])
 
 
-def plan_tensors(ego_from_future: NDArray[np.float64] | None) -> Plan:
-    """A given plan [H, 4, 4], or none."""
-    if ego_from_future is None:
-        return Plan(torch.zeros(len(HORIZONS_S), 3), torch.zeros(1))
-    return Plan(torch.from_numpy(planar(ego_from_future).astype(np.float32)), torch.ones(1))
+def plan_tensors(plan: EgoPlan) -> Plan:
+    """A given plan [H, 4, 4], a command, or none."""
+    if plan is None or isinstance(plan, Command):
+        return Plan(torch.zeros(len(HORIZONS_S), 3), torch.zeros(1), torch.from_numpy(one_hot(plan)))
+    poses = torch.from_numpy(planar(plan).astype(np.float32))
+    return Plan(poses, torch.ones(1), torch.from_numpy(one_hot(None)))

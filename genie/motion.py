@@ -12,11 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from genie.columns import Window, column_of, in_window, take_rows
+from genie.command import Command
 from genie.observation import AXIS, CENTER, FAST, HEADING, KIND, MEASURED, PAST, PAST_S, SCALARS, SLOW
 from perception.types import HORIZONS_S, MOVABLE
 
 RESIDUAL_M = 4.0  # scale of a unit output: metres, and
 RESIDUAL_RAD = 0.5  # radians
+_EGO_SCALE = 0.1
 
 
 class ObjectMotion(NamedTuple):
@@ -40,9 +42,12 @@ class MotionHead(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         inputs = 2 * (3 + len(PAST_S)) + 2 + (SCALARS.stop - SCALARS.start) + len(MOVABLE) + 2
-        self.token = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 128))
+        from_token = nn.Linear(width, 128)
+        self.token = nn.Sequential(nn.LayerNorm(width), from_token)
         self.features = nn.Linear(inputs, 128)
         self.mlp = nn.Sequential(nn.GELU(), nn.Linear(128, 128), nn.GELU())
+        nn.init.zeros_(from_token.weight)  # the objects' own past is learned first
+        nn.init.zeros_(from_token.bias)
         self.residual = nn.Linear(128, 3 * len(HORIZONS_S))
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
@@ -97,15 +102,28 @@ class MotionHead(nn.Module):
 class TrajectoryHead(nn.Module):
     """The ego's own future where no plan is given: constant speed and yaw rate, and a learned residual."""
 
+    EGO = 3 + 2 + len(Command)  # velocity, acceleration, command
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(width + 3, 64), nn.GELU())
+        self.token = nn.Linear(width, 64)
+        self.features = nn.Linear(self.EGO, 64)
+        self.mlp = nn.Sequential(nn.GELU(), nn.Linear(64, 64), nn.GELU())
         self.residual = nn.Linear(64, 3 * len(HORIZONS_S))
+        nn.init.zeros_(self.token.weight)  # what the ego does is learned first
+        nn.init.zeros_(self.token.bias)
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
 
-    def forward(self, tokens: Float[Tensor, "B N d"], ego_velocity: Float[Tensor, "B 3"]) -> Float[Tensor, "B H 3"]:
-        seconds = torch.tensor(HORIZONS_S, device=tokens.device)
+    def forward(
+        self,
+        ego_velocity: Float[Tensor, "B 3"],
+        ego_acceleration: Float[Tensor, "B 2"],
+        command: Float[Tensor, "B 3"],
+        tokens: Float[Tensor, "B N d"] | None = None,
+    ) -> Float[Tensor, "B H 3"]:
+        """Future poses. command: one-hot of genie.command.Command, zeros where none is given."""
+        seconds = torch.tensor(HORIZONS_S, device=ego_velocity.device)
         speed, slip, rate = (ego_velocity[:, i, None] for i in range(3))
         turn = rate * seconds
         # An arc; sin(turn / 2) / (turn / 2) is flat near zero, so a floor on the angle is exact enough.
@@ -119,8 +137,11 @@ class TrajectoryHead(nn.Module):
             ],
             dim=-1,
         )
-        count = tokens.shape[1]
-        mean = (tokens.new_full((1, count), 1.0 / count) @ tokens)[:, 0]  # a product: runtimes reduce slowly that way
-        residual = self.residual(self.mlp(torch.cat([mean, ego_velocity * 0.1], dim=-1)))
-        scale = torch.tensor([RESIDUAL_M, RESIDUAL_M, RESIDUAL_RAD], device=tokens.device)
+        hidden = self.features(torch.cat([ego_velocity * _EGO_SCALE, ego_acceleration, command], dim=-1))
+        if tokens is not None:
+            count = tokens.shape[1]
+            mean = (tokens.new_full((1, count), 1.0 / count) @ tokens)[:, 0]  # a product: runtimes reduce slowly
+            hidden = hidden + self.token(mean)
+        residual = self.residual(self.mlp(hidden))
+        scale = torch.tensor([RESIDUAL_M, RESIDUAL_M, RESIDUAL_RAD], device=ego_velocity.device)
         return arc + residual.unflatten(-1, (len(HORIZONS_S), 3)) * scale

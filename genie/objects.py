@@ -21,6 +21,7 @@ class Components:
     """Connected movable cells of one class.
 
     object_id: int32 [200, 200], 0 where there is none, else 1 + the row in the arrays below.
+    kind:      uint8 [200, 200], 0 where nothing is movable, else 1 + the rank of its class in MOVABLE.
     class_id:  int64 [n].
     cells:     int64 [n], cells covered.
     center:    float64 [n, 2], centroid in the ego frame (m).
@@ -29,6 +30,7 @@ class Components:
     """
 
     object_id: NDArray[np.int32]
+    kind: NDArray[np.uint8]
     class_id: NDArray[np.int64]
     cells: NDArray[np.int64]
     center: NDArray[np.float64]
@@ -61,7 +63,7 @@ def find_components(semantics: NDArray[np.uint8], max_objects: int = MAX_OBJECTS
     at_border = np.zeros(len(keep) + 1, bool)
     for edge in (object_id[0], object_id[-1], object_id[:, 0], object_id[:, -1]):
         at_border[edge] = True
-    return Components(object_id, np.asarray(class_ids, np.int64)[keep], cells[keep], center, axes, at_border[1:])
+    return Components(object_id, rank, np.asarray(class_ids, np.int64)[keep], cells[keep], center, axes, at_border[1:])
 
 
 def _moments(object_id: NDArray[np.int32], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

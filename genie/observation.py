@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from calib.transforms import inverse, planar
 from genie.evidence import NO_EVIDENCE, Evidence, FusedEvidence, fuse, start_evidence
 from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
+from genie.standing import Seen, remember, see, standing
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
 from perception.types import CLASS_NAMES, MOVABLE, NUM_CLASSES, SensorFrame
 
@@ -29,6 +30,7 @@ AGE, HALF_LENGTH, HALF_WIDTH = 21, 22, 23
 KIND = slice(26, 26 + len(MOVABLE))
 OBJECT_CHANNELS = 26 + len(MOVABLE)
 MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
+ACCELERATION_S = 1.05  # over which the ego's acceleration is measured
 GAP_S = 1.2  # a longer gap between frames starts afresh
 _SMALL = np.zeros(NUM_CLASSES, np.uint8)
 for _name in ("pedestrian", "bicycle", "traffic_cone"):
@@ -48,6 +50,8 @@ class ObservedScene(NamedTuple):
     evidence_row, evidence, fine_from_ego: static columns kept from the past, as genie.evidence.FusedEvidence has them.
     ego_motion:   float32 [3], x (m), y (m), yaw (rad) of the previous ego frame in the present one; zeros at a start.
     ego_velocity: float32 [3], the same as rates of the ego itself: forward, left (m/s), yaw rate (rad/s).
+    ego_acceleration: float32 [2], forward (m/s2) and of the yaw rate (rad/s2), the slope over ACCELERATION_S; zeros
+        until it is known.
     continues:    float32 [1], 1 where there is a previous frame, 0 at a start.
     dt:           float32 [1], seconds since the previous frame, 0 at a start.
     """
@@ -63,23 +67,27 @@ class ObservedScene(NamedTuple):
     fine_from_ego: NDArray[np.float32]
     ego_motion: NDArray[np.float32]
     ego_velocity: NDArray[np.float32]
+    ego_acceleration: NDArray[np.float32]
     continues: NDArray[np.float32]
     dt: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ObserverState:
-    """What preprocessing carries from frame to frame. evidence: None where none is kept."""
+    """What preprocessing carries from frame to frame. evidence: None where none is kept. past: genie.standing. rates:
+    the ego's of the frames of the last ACCELERATION_S, [n, 4]: stamp (s), forward, left (m/s), yaw rate (rad/s)."""
 
     tracks: Tracks
+    past: tuple[Seen, ...]
     evidence: Evidence | None
     world_from_ego: NDArray[np.float64] | None
     stamp_us: int
+    rates: NDArray[np.float64]
 
 
 def start_observer(*, keep_evidence: bool = True) -> ObserverState:
     """Before the first frame. Training, which forecasts no static voxels, keeps no evidence."""
-    return ObserverState(start_tracks(), start_evidence() if keep_evidence else None, None, 0)
+    return ObserverState(start_tracks(), (), start_evidence() if keep_evidence else None, None, 0, np.zeros((0, 4)))
 
 
 def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, ObserverState]:
@@ -98,7 +106,11 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
     components = find_components(frame.occupancy.semantics)
     tracks = associate(state.tracks, components, frame.world_from_ego, frame.stamp_us)
     motion, velocity, continues = _ego(state, frame, dt)
-    objects = object_features(components, tracks, frame.world_from_ego)
+    past = remember(state.past, see(components, frame.world_from_ego, frame.stamp_us))
+    velocity_world = measured_velocity(tracks)[: len(components)]
+    stands = standing(components, np.linalg.norm(velocity_world, axis=-1), past)
+    rates = _remember_rates(state.rates, frame.stamp_us, velocity, dt) if continues[0] else state.rates
+    objects = object_features(components, tracks, np.where(stands[:, None], 0.0, velocity_world), frame.world_from_ego)
     fused, evidence = _fuse(state, frame, dt, _trail(components.object_id, objects))
     scene = ObservedScene(
         semantics=frame.occupancy.semantics,
@@ -112,10 +124,11 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         fine_from_ego=fused.fine_from_ego,
         ego_motion=motion,
         ego_velocity=velocity,
+        ego_acceleration=_slope(rates)[[0, 2]].astype(np.float32),
         continues=continues,
         dt=np.float32(dt) * continues,
     )
-    return scene, ObserverState(tracks, evidence, frame.world_from_ego, frame.stamp_us)
+    return scene, ObserverState(tracks, past, evidence, frame.world_from_ego, frame.stamp_us, rates)
 
 
 def _trail(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -140,6 +153,23 @@ def _ego(state: ObserverState, frame: SensorFrame, dt: float) -> tuple[NDArray[n
     return planar(now_from_previous).astype(np.float32), rates.astype(np.float32), np.ones(1, np.float32)
 
 
+def _remember_rates(
+    rates: NDArray[np.float64], stamp_us: int, velocity: NDArray[np.float32], dt: float
+) -> NDArray[np.float64]:
+    """With those of the newest frame, which hold between it and the one before; old ones are dropped."""
+    all_rates = np.concatenate([rates, [[stamp_us * 1e-6 - dt / 2, *velocity]]])
+    return all_rates[all_rates[:, 0] > stamp_us * 1e-6 - max(ACCELERATION_S, 2 * dt)]
+
+
+def _slope(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares of the rates over time, [3] a second; zeros from less than two."""
+    if len(rates) < 2:
+        return np.zeros(3)
+    t = rates[:, 0] - rates[:, 0].mean()
+    slope: NDArray[np.float64] = t @ rates[:, 1:] / (t @ t)
+    return slope
+
+
 def small_things(semantics: NDArray[np.uint8]) -> NDArray[np.int32]:
     """`small` of ObservedScene."""
     return _SMALL[semantics].max(axis=2).astype(np.int32)
@@ -156,13 +186,18 @@ def covered_cells(object_id: NDArray[np.int32], objects: NDArray[np.float32]) ->
     return out
 
 
-def object_features(components: Components, tracks: Tracks, world_from_ego: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The per-object array of ObservedScene."""
+def object_features(
+    components: Components,
+    tracks: Tracks,
+    velocity_world: NDArray[np.float64],
+    world_from_ego: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """The per-object array of ObservedScene. velocity_world: [n, 2] (m/s), what counts as measured."""
     count = len(components)
     ego_from_world = world_from_ego[:2, :2].T
     features = np.zeros((MAX_OBJECTS, OBJECT_CHANNELS))
     rows = features[:count]
-    measured = measured_velocity(tracks)[:count] @ ego_from_world.T
+    measured = velocity_world @ ego_from_world.T
     fast = fit_velocity(tracks, 0.35)[:count] @ ego_from_world.T
     slow = fit_velocity(tracks)[:count] @ ego_from_world.T
     rows[:, CENTER] = components.center

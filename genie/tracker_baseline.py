@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import planar, se3_from_xyz_yaw
-from genie.forecaster import ForecastResult
+from genie.forecaster import EgoPlan, ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
-from genie.plain_move import measured_displacement, plain_move
+from genie.plain_move import measured_displacement, plain_move, tracked_displacement
 from perception.types import HORIZONS_S, SensorFrame
 
 
@@ -16,7 +16,8 @@ class TrackerForecaster:
     """Connected components tracked over a second, moved rigidly; newly seen cells get the nearest ground."""
 
     def __init__(self, *, fused: bool = False) -> None:
-        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone."""
+        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone; and
+        what covers nothing new stands (genie.standing)."""
         self.name = "tracker-fused" if fused else "tracker"
         self._fused = fused
         self.reset()
@@ -28,13 +29,14 @@ class TrackerForecaster:
     def observe(self, frame: SensorFrame) -> None:
         self._scene, self._observer = observe(frame, self._observer)
 
-    def forecast(self, ego_from_future: NDArray[np.float64] | None) -> ForecastResult:
+    def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         if self._scene is None:
             raise ValueError("forecast() before the first observe()")
-        if ego_from_future is None:
+        if not isinstance(ego_from_future, np.ndarray):
             ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
         trajectory = planar(ego_from_future)
-        semantics = plain_move(self._scene, measured_displacement(self._scene), trajectory, fused=self._fused)
+        moved = measured_displacement(self._scene) if self._fused else tracked_displacement(self._scene)
+        semantics = plain_move(self._scene, moved, trajectory, fused=self._fused)
         return ForecastResult(semantics, ego_from_future)
 
 

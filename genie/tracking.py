@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.objects import Components
+from perception.types import CLASS_NAMES
 
 HISTORY_S = 1.05  # how far back a velocity is measured
 GATE_M = 1.2  # how far from its predicted place an object may be found again,
@@ -18,6 +19,9 @@ GATE_MPS = 6.0  # and how much further for each second since it was last seen
 FORGET_AFTER_S = 0.6  # or one and a half frames, if frames are further apart
 MOVES_ABOVE_MPS = 0.6  # below, an object stands: measured velocities are that noisy
 TRUSTED_AFTER_S = 0.45  # a velocity measured over less is noise
+WHOLE_OVER_S = 0.15
+LARGE_OVER_S = 0.75  # of what is large the centroid is steadier, so that its velocity can be newer
+_LARGE = [CLASS_NAMES.index(n) for n in ("bus", "car", "construction_vehicle", "trailer", "truck")]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Tracks:
     stamp_us: int, of the newest frame.
     times_s:  float64 [L], stamps of the frames kept relative to the newest, so the last is 0.
     world_xy: float64 [L, n, 2], centroids in the world (m); NaN where the object was not seen.
+    whole:    bool [L, n], seen and not cut by the border of the grid: only then the centroid is the object's.
     class_id, cells: int64 [n].
     age_s:    float64 [n], since first seen.
     visible:  bool [n], seen in the newest frame; the others are remembered for a while.
@@ -35,6 +40,7 @@ class Tracks:
     stamp_us: int
     times_s: NDArray[np.float64]
     world_xy: NDArray[np.float64]
+    whole: NDArray[np.bool_]
     class_id: NDArray[np.int64]
     cells: NDArray[np.int64]
     age_s: NDArray[np.float64]
@@ -44,7 +50,9 @@ class Tracks:
 def start_tracks() -> Tracks:
     """Nothing seen yet."""
     none = np.zeros(0, np.int64)
-    return Tracks(0, np.zeros(0), np.zeros((0, 0, 2)), none, none, np.zeros(0), np.zeros(0, bool))
+    return Tracks(
+        0, np.zeros(0), np.zeros((0, 0, 2)), np.zeros((0, 0), bool), none, none, np.zeros(0), np.zeros(0, bool)
+    )
 
 
 def associate(tracks: Tracks, components: Components, world_from_ego: NDArray[np.float64], stamp_us: int) -> Tracks:
@@ -62,6 +70,10 @@ def associate(tracks: Tracks, components: Components, world_from_ego: NDArray[np
     past[:, known] = tracks.world_xy[:, rows[known]]
     newest = np.full((1, len(rows), 2), np.nan)
     newest[0, :count] = now
+    was_whole = np.zeros(past.shape[:2], bool)
+    was_whole[:, known] = tracks.whole[:, rows[known]]
+    is_whole = np.zeros((1, len(rows)), bool)
+    is_whole[0, :count] = ~components.at_border
     times = np.append(tracks.times_s - dt, 0.0)
     kept = times >= -max(HISTORY_S, 1.5 * dt)
     age = np.zeros(len(rows))
@@ -70,6 +82,7 @@ def associate(tracks: Tracks, components: Components, world_from_ego: NDArray[np
         stamp_us=stamp_us,
         times_s=times[kept],
         world_xy=np.concatenate([past, newest])[kept],
+        whole=np.concatenate([was_whole, is_whole])[kept],
         class_id=np.concatenate([components.class_id, tracks.class_id[unseen]]),
         cells=np.concatenate([components.cells, tracks.cells[unseen]]),
         age_s=age,
@@ -120,12 +133,14 @@ def _match(
 def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S) -> NDArray[np.float64]:
     """Least-squares velocity in the world [n, 2] (m/s) over the last `over_s`; zero where it was seen once.
 
-    At least the last two frames are used, however far apart they are.
+    At least the last two frames are used, however far apart they are; and those alone in which it is whole, if they
+    span WHOLE_OVER_S.
     """
     recent = tracks.times_s >= -over_s - 1e-6
     recent[-2:] = True
     t, xy = tracks.times_s[recent], tracks.world_xy[recent]
     seen = ~np.isnan(xy[..., 0])
+    seen = np.where(_span(t, seen & tracks.whole[recent]) >= WHOLE_OVER_S, seen & tracks.whole[recent], seen)
     anchor = np.nan_to_num(np.nanmax(np.where(seen[..., None], xy, -np.inf), axis=0), neginf=0.0)
     weight = seen.astype(np.float64)
     t_mean = (weight * t[:, None]).sum(0) / np.maximum(weight.sum(0), 1)
@@ -135,8 +150,17 @@ def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S) -> NDArray[np.float6
     return np.where(spread[:, None] > 1e-4, slope / np.maximum(spread, 1e-4)[:, None], 0.0)
 
 
+def _span(t: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Seconds from the first to the last frame in `of` [L, n], [n]; 0 where there is none."""
+    first = np.where(of, t[:, None], np.inf).min(axis=0, initial=np.inf)
+    span: NDArray[np.float64] = np.where(of, t[:, None], -np.inf).max(axis=0, initial=-np.inf) - first
+    return np.where(of.any(axis=0), span, 0.0)
+
+
 def measured_velocity(tracks: Tracks) -> NDArray[np.float64]:
-    """What a tracker without learning would use: `fit_velocity`, but zero where it is slow or too young."""
-    velocity = fit_velocity(tracks)
+    """What a tracker without learning would use: `fit_velocity`, over a shorter time for what is large, and zero where
+    it is slow or too young."""
+    large = np.isin(tracks.class_id, _LARGE)[:, None]
+    velocity = np.where(large, fit_velocity(tracks, LARGE_OVER_S), fit_velocity(tracks))
     stands = (np.linalg.norm(velocity, axis=-1) < MOVES_ABOVE_MPS) | (tracks.age_s < TRUSTED_AFTER_S)
     return np.where(stands[:, None], 0.0, velocity)

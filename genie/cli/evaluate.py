@@ -38,7 +38,8 @@ def evaluate(
         typer.Option(help="stream, stream+5, stream-2hz; occworld (default of keyframes), i2world, geniedrive, dome."),
     ] = None,
     ego: Annotated[
-        Literal["given", "predicted"], typer.Option(help="True future ego poses, or the forecaster's own.")
+        Literal["given", "commanded", "predicted"],
+        typer.Option(help="True future ego poses; or the forecaster's own: told left, straight or right, or nothing."),
     ] = "given",
     scenes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: all.")] = None,  # noqa: UP045
     style: Annotated[
@@ -82,7 +83,7 @@ def evaluate(
         read = load_scenes(dataroot, source, names, style)
         # The bar goes to stderr: stdout is the table alone.
         bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
-        extra = Extras(planning=ego == "predicted")
+        extra = Extras(planning=ego != "given")
         result = rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention, on_window=extra.add)
         results.append(replace(result, source=source))
         extras.append(extra)

@@ -11,14 +11,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.errors import InputError
-from calib.transforms import inverse
+from calib.transforms import inverse, planar
 from genie.baselines import ConstantVelocityForecaster
+from genie.command import command_of
 from genie.data.scenes import Scene
 from genie.data.sequence import Sequence
 from genie.data.tracks import Boxes, SceneTracks
@@ -28,7 +29,7 @@ from genie.forecaster import Forecaster, ForecastResult
 from perception.metrics import CONVENTIONS, ConfusionTable, Convention, confusion_table
 from perception.types import HORIZONS_S, NUM_CLASSES
 
-Ego = Literal["given", "predicted"]
+Ego = Literal["given", "commanded", "predicted"]
 
 
 class WindowResult(NamedTuple):
@@ -94,14 +95,15 @@ def evaluate(
     Args:
         scenes: read one at a time, in order.
         protocol: a name of genie.data.windows.
-        ego: "given": the true future poses; "predicted": None, the forecaster uses its own trajectory.
+        ego: "given": the true future poses; the others let the forecaster use its own trajectory: "commanded" tells it
+            left, straight or right, as the true one goes (genie.command), "predicted" tells nothing.
         convention: of the mean; kept with the result.
         on_window: called with each forecast.
 
     Raises:
         InputError: unknown protocol, ego mode or convention; no window fits; an oracle without annotations.
     """
-    _check_choice("ego mode", ego, ("given", "predicted"))
+    _check_choice("ego mode", ego, get_args(Ego))
     _check_choice("convention", convention, CONVENTIONS)
     totals = [_Totals() for _ in HORIZONS_S]
     names, annotated, count = [], True, 0
@@ -170,7 +172,8 @@ def _forecasts(forecaster: Forecaster, scene: Scene, protocol: str, ego: Ego) ->
         seen = window.present + 1
         targets = tuple(window.present + step * (h + 1) for h in range(len(HORIZONS_S)))
         given = inverse(sequence.world_from_ego[window.present]) @ sequence.world_from_ego[list(targets)]
-        forecast = forecaster.forecast(given if ego == "given" else None)
+        told = {"given": given, "commanded": command_of(planar(given)), "predicted": None}[ego]
+        forecast = forecaster.forecast(told)
         yield WindowResult(sequence, window.present, HORIZONS_S, forecast, targets, scene.tracks)
 
 

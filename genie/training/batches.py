@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genie.command import command_of, one_hot
 from genie.config import TrainConfig
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.observation import AXIS, CENTER, HEADING, VECTORS, ObservedScene
-from genie.training.targets import TrainingScene
+from genie.training.scenes import Prepared
+from genie.training.targets import MotionScene, TrainingScene
 from perception.types import FREE, GRID, GROUND, MOVABLE
 
 # What streams made from annotated boxes and a road mask do not have.
@@ -31,12 +33,12 @@ class Batch(NamedTuple):
 
     semantics uint8 [B, P+1, 4C, 4C, 16]; object_id int32 [B, P+1, 4C, 4C]; objects float32 [B, P+1, K, F];
     first int64 [B, P+1, 2], corner column of each crop; past_from_now float32 [B, P, 3];
-    ego_velocity float32 [B, 3];
+    ego_velocity float32 [B, 3], ego_acceleration float32 [B, 2], command float32 [B, 3], given in half of the samples;
     standing, ground uint8 [B, 16 C C, 16], the present crop without what is movable, and its ground alone;
     invent int64 [B, R, 2], columns relative to the corner; invent_truth uint8 [B, R, 256];
     displacement float32 [B, H, K, 3], known bool [B, H, K];
     trajectory float32 [B, H, 3] with NaN where unknown.
-    more_*: objects of M other frames, without their surroundings: they cost next to nothing.
+    more: objects and ego of M other frames, without their surroundings: they cost next to nothing.
     """
 
     semantics: Tensor
@@ -45,6 +47,8 @@ class Batch(NamedTuple):
     first: Tensor
     past_from_now: Tensor
     ego_velocity: Tensor
+    ego_acceleration: Tensor
+    command: Tensor
     standing: Tensor
     ground: Tensor
     invent: Tensor
@@ -52,28 +56,64 @@ class Batch(NamedTuple):
     displacement: Tensor
     known: Tensor
     trajectory: Tensor
-    more_objects: Tensor
-    more_ego_velocity: Tensor
-    more_displacement: Tensor
-    more_known: Tensor
+    more: MotionBatch
+
+    def to(self, device: torch.device) -> Batch:
+        own = {name: part.to(device, non_blocking=True) for name, part in self._asdict().items() if name != "more"}
+        return Batch(**own, more=self.more.to(device))
 
 
-def sample_batch(scenes: list[TrainingScene], config: TrainConfig, history: int, rng: np.random.Generator) -> Batch:
+class MotionBatch(NamedTuple):
+    """objects float32 [M, K, F], displacement float32 [M, H, K, 3], known bool [M, H, K], trajectory float32 [M, H, 3],
+    and the ego's as in Batch."""
+
+    objects: Tensor
+    ego_velocity: Tensor
+    ego_acceleration: Tensor
+    command: Tensor
+    displacement: Tensor
+    known: Tensor
+    trajectory: Tensor
+
+    def to(self, device: torch.device) -> MotionBatch:
+        return MotionBatch(*(part.to(device, non_blocking=True) for part in self))
+
+
+def sample_batch(prepared: Prepared, config: TrainConfig, history: int, rng: np.random.Generator) -> Batch:
     """A batch of crops from random scenes, instants and places."""
+    scenes = prepared.scenes
     samples = [_sample(scenes[int(rng.integers(len(scenes)))], config, history, rng) for _ in range(config.batch)]
-    more = [_sample_objects(scenes[int(rng.integers(len(scenes)))], rng) for _ in range(config.motion_frames)]
-    return Batch(
-        *(torch.from_numpy(np.stack(parts)) for group in (samples, more) for parts in zip(*group, strict=True))
+    own = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
+    named = dict(zip(Batch._fields, own, strict=False))
+    return Batch(**named, more=sample_motion(prepared.motion, config.motion_frames, rng))
+
+
+def sample_motion(scenes: list[MotionScene], count: int, rng: np.random.Generator) -> MotionBatch:
+    """Frames of random scenes, half of them mirrored."""
+    samples = [_sample_objects(scenes[int(rng.integers(len(scenes)))], rng) for _ in range(count)]
+    return MotionBatch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True)))
+
+
+def _sample_objects(scene: MotionScene, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
+    t = int(rng.integers(1, len(scene.objects)))
+    mirrored = bool(rng.integers(2))
+    flip = _FLIP if mirrored else np.ones(3, np.float32)
+    objects = _mirror_objects(scene.objects[t]) if mirrored else scene.objects[t]
+    trajectory = scene.trajectory[t] * flip
+    return (
+        objects,
+        scene.ego_velocity[t] * flip,
+        scene.ego_acceleration[t] * flip[[0, 2]],
+        _command(trajectory, rng),
+        scene.displacement[t] * flip,
+        scene.known[t],
+        trajectory,
     )
 
 
-def _sample_objects(scene: TrainingScene, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
-    t = int(rng.integers(1, len(scene.observed)))
-    mirrored = bool(rng.integers(2))
-    observed = scene.observed[t]
-    flip = _FLIP if mirrored else np.ones(3, np.float32)
-    objects = _mirror_objects(observed.objects) if mirrored else observed.objects
-    return objects, observed.ego_velocity * flip, scene.displacement[t] * flip, scene.known[t]
+def _command(trajectory: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Of half of the samples; the head works with and without."""
+    return one_hot(command_of(trajectory) if rng.integers(2) else None)
 
 
 def _sample(
@@ -111,6 +151,7 @@ def _sample(
     if mini:
         semantics, truth, standing, ground = (_ONLY_OCC3D[x] for x in (semantics, truth, standing, ground))
     flip = _FLIP if mirrored else np.ones(3, np.float32)
+    trajectory = scene.trajectory[t] * flip
     return (
         semantics,
         np.stack([c[1] for c in crops]),
@@ -118,13 +159,15 @@ def _sample(
         np.stack(corners).astype(np.int64),
         np.asarray(past_from_now, np.float32).reshape(history, 3),
         now.ego_velocity,
+        now.ego_acceleration,
+        _command(trajectory, rng),
         standing,
         ground,
         invent.astype(np.int64),
         truth.reshape(len(invent), -1),
         scene.displacement[t] * flip,
         scene.known[t],
-        scene.trajectory[t] * flip,
+        trajectory,
     )
 
 
@@ -165,6 +208,7 @@ def _mirror_scene(scene: ObservedScene) -> ObservedScene:
         objects=_mirror_objects(scene.objects),
         ego_motion=scene.ego_motion * _FLIP,
         ego_velocity=scene.ego_velocity * _FLIP,
+        ego_acceleration=scene.ego_acceleration * _FLIP[[0, 2]],
     )
 
 

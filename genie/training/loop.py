@@ -19,7 +19,7 @@ from genie.config import Config, to_tree
 from genie.data.scenes import load_scenes
 from genie.model import GenieDrive
 from genie.training.average import MovingAverage
-from genie.training.batches import Batch, sample_batch
+from genie.training.batches import sample_batch, sample_motion
 from genie.training.checkpoint import (
     AVERAGE,
     check_same_model,
@@ -31,9 +31,8 @@ from genie.training.checkpoint import (
 from genie.training.confidence import measure_confidence
 from genie.training.gate_score import fit_gate_score
 from genie.training.log import RunLog
-from genie.training.losses import Losses, compute_losses
-from genie.training.scenes import Split, prepare_scenes, split_scenes
-from genie.training.targets import TrainingScene
+from genie.training.losses import Losses, compute_losses, head_losses
+from genie.training.scenes import Prepared, Split, prepare_scenes, split_scenes
 from genie.training.workers import Workers, workers
 
 
@@ -85,8 +84,9 @@ def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: 
         write_text(run / "split.yaml", yaml.safe_dump(split._asdict(), sort_keys=False))
     with Interrupt() as interrupt:
         step = start
-        if start < config.train.steps:
-            scenes = prepare_scenes(dataroot, source, split.train, interrupt)
+        if start < all_steps(config):
+            kept, again = config.train.crop_scenes, config.train.annotators
+            scenes = prepare_scenes(dataroot, source, split.train, interrupt, crops=kept, annotators=again, seed=seed)
             step = _run_steps(learner, scenes, run, start, interrupt)
         if interrupt.asked:
             print(f"interrupted: saved at step {step}; go on with --resume")
@@ -151,12 +151,12 @@ def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
     return loaded.step
 
 
-def _run_steps(learner: _Learner, scenes: list[TrainingScene], run: Path, start: int, interrupt: Interrupt) -> int:
+def _run_steps(learner: _Learner, scenes: Prepared, run: Path, start: int, interrupt: Interrupt) -> int:
     schedule, team, model = learner.config.train, learner.team, learner.model
     step = start
     model.train()
-    with RunLog(run, start, schedule.steps) if team.leads else nullcontext() as log:
-        while step < schedule.steps and not team.any(interrupt.asked):
+    with RunLog(run, start, all_steps(learner.config)) if team.leads else nullcontext() as log:
+        while step < all_steps(learner.config) and not team.any(interrupt.asked):
             for group in learner.optimizer.param_groups:
                 group["lr"] = learning_rate(step, learner.config)
             learner.optimizer.zero_grad(set_to_none=True)
@@ -177,15 +177,17 @@ def _run_steps(learner: _Learner, scenes: list[TrainingScene], run: Path, start:
     return step
 
 
-def _losses(learner: _Learner, scenes: list[TrainingScene], step: int, index: int) -> Losses:
+def _losses(learner: _Learner, scenes: Prepared, step: int, index: int) -> Losses:
     """Of one batch. index: which of the step's, over all workers."""
     schedule, device = learner.config.train, learner.team.device
     # Seeded by the step: a resumed run sees the batches that it would have seen.
     rng = np.random.default_rng([learner.seed, step, index] if index else [learner.seed, step])
-    batch = sample_batch(scenes, schedule, learner.config.model.history, rng)
-    batch = Batch(*(part.to(device, non_blocking=True) for part in batch))
     with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
-        return compute_losses(learner.model, batch, schedule)
+        if step < schedule.heads_first:
+            few = sample_motion(scenes.motion, schedule.motion_frames, rng)
+            return head_losses(learner.model, few.to(device), schedule)
+        batch = sample_batch(scenes, schedule, learner.config.model.history, rng)
+        return compute_losses(learner.model, batch.to(device), schedule)
 
 
 def _check_gate_streams(count: int, split: Split) -> None:
@@ -208,9 +210,19 @@ def _finish(learner: _Learner, dataroot: Path, source: str, split: Split, run: P
     save_checkpoint(run / "model.safetensors", model, learner.config, step)
 
 
+def all_steps(config: Config) -> int:
+    """The heads' first ones included."""
+    return config.train.heads_first + config.train.steps
+
+
 def learning_rate(step: int, config: Config) -> float:
-    """Linear warm-up, then a cosine to 2 %."""
+    """Linear warm-up, then a cosine to 2 %; so for the heads alone first, then for all."""
     schedule = config.train
+    steps = schedule.steps
+    if step < schedule.heads_first:
+        steps = schedule.heads_first
+    else:
+        step -= schedule.heads_first
     warm = min(1.0, (step + 1) / schedule.warmup_steps)
-    done = min(1.0, step / schedule.steps)
+    done = min(1.0, step / steps)
     return schedule.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))

@@ -28,7 +28,7 @@ from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.ring import ring_cells
-from genie.training.batches import Batch
+from genie.training.batches import Batch, MotionBatch
 from perception.types import FREE
 
 # Showing a voxel of odds p gains intersection over union if p > IoU / (1 + IoU): 0.45 to 0.48 here, not a half.
@@ -59,17 +59,29 @@ def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Loss
     tokens = model.attend(frames[0], past, readable)
     objects = batch.objects[:, 0]
     motion = model.motion(objects, batch.ego_velocity, tokens, window).displacement
-    more = model.motion(batch.more_objects, batch.more_ego_velocity).displacement
-    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known) + _motion_loss(
-        more, batch.more_objects, batch.more_displacement, batch.more_known
-    )
+    more = head_losses(model, batch.more, config)
+    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known)
     error, weight = motion_error(motion, objects, batch.displacement, batch.known)
     measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
     fill, copied = _fill(model, batch, tokens, side)
-    ego = model.trajectory(tokens, batch.ego_velocity)
+    ego = model.trajectory(batch.ego_velocity, batch.ego_acceleration, batch.command, tokens)
     trajectory = _where_known(ego, batch.trajectory)
-    total = config.motion_weight * motion_loss + config.fill_weight * fill + config.trajectory_weight * trajectory
+    own = config.motion_weight * motion_loss + config.fill_weight * fill + config.trajectory_weight * trajectory
+    total = own + more.total
     return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, trajectory)
+
+
+def head_losses(model: GenieDrive, batch: MotionBatch, config: TrainConfig) -> Losses:
+    """Of the motion heads without surroundings; nothing is filled."""
+    motion = model.motion(batch.objects, batch.ego_velocity).displacement
+    ego = model.trajectory(batch.ego_velocity, batch.ego_acceleration, batch.command)
+    trajectory = _where_known(ego, batch.trajectory)
+    motion_loss = _motion_loss(motion, batch.objects, batch.displacement, batch.known)
+    error, weight = motion_error(motion, batch.objects, batch.displacement, batch.known)
+    measured, _ = motion_error(measured_displacement(batch.objects), batch.objects, batch.displacement, batch.known)
+    nothing = torch.zeros(())
+    total = config.motion_weight * motion_loss + config.trajectory_weight * trajectory
+    return Losses(total, _mean(error, weight), _mean(measured, weight), nothing, nothing, trajectory)
 
 
 def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window) -> tuple[list[KeysValues], Tensor]:

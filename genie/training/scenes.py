@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 from rich.progress import track
 
 from calib.errors import InputError
 from genie.data.nuscenes import find_version
 from genie.data.scenes import list_scenes, load_scenes
-from genie.training.targets import TrainingScene, prepare_scene
+from genie.training.annotated import annotate, derived_stream
+from genie.training.targets import MotionScene, TrainingScene, prepare_scene
 
 
 class Split(NamedTuple):
@@ -42,9 +44,30 @@ def split_scenes(dataroot: Path, source: str, holdout: int, most: int = 0) -> Sp
     return Split(names[: len(names) - holdout], names[len(names) - holdout :])
 
 
-def prepare_scenes(dataroot: Path, source: str, names: list[str], cancel: Cancellable) -> list[TrainingScene]:
-    """Loads and prepares scenes; stops early when cancelled."""
-    prepared = []
+class Prepared(NamedTuple):
+    """scenes: as they are. motion: of each, and of each as annotated anew, what moves."""
+
+    scenes: list[TrainingScene]
+    motion: list[MotionScene]
+
+
+def prepare_scenes(
+    dataroot: Path,
+    source: str,
+    names: list[str],
+    cancel: Cancellable,
+    *,
+    crops: int = 0,
+    annotators: int = 0,
+    seed: int = 0,
+) -> Prepared:
+    """Loads and prepares scenes; stops early when cancelled.
+
+    Args:
+        crops: of how many the occupancy is kept; 0: of all.
+        annotators: how often each is annotated anew (genie.training.annotated).
+    """
+    prepared = Prepared([], [])
     for scene in track(load_scenes(dataroot, source, names), "preparing scenes", total=len(names)):
         if cancel.asked:
             break
@@ -55,5 +78,12 @@ def prepare_scenes(dataroot: Path, source: str, names: list[str], cancel: Cancel
                 fix="train on a data root with tables",
                 path=dataroot,
             )
-        prepared.append(prepare_scene(scene.sequence, scene.tracks))
+        whole = prepare_scene(scene.sequence, scene.tracks)
+        if not crops or len(prepared.scenes) < crops:
+            prepared.scenes.append(whole)
+        prepared.motion.append(whole.motion())
+        for again in range(annotators):
+            rng = np.random.default_rng([seed, len(prepared.motion), again])
+            tracks = annotate(scene.tracks, rng)
+            prepared.motion.append(prepare_scene(derived_stream(scene.sequence, tracks), tracks).motion())
     return prepared

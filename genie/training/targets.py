@@ -37,6 +37,26 @@ class TrainingScene:
     known: NDArray[np.bool_]
     trajectory: NDArray[np.float32]
 
+    def motion(self) -> MotionScene:
+        """What moves, without its surroundings."""
+        objects, velocity, acceleration = (
+            np.stack(parts)
+            for parts in zip(*((o.objects, o.ego_velocity, o.ego_acceleration) for o in self.observed), strict=True)
+        )
+        return MotionScene(objects, velocity, acceleration, self.displacement, self.known, self.trajectory)
+
+
+class MotionScene(NamedTuple):
+    """A stream's objects float32 [T, K, F] and the ego's velocity [T, 3] and acceleration [T, 2] alone, and what truly
+    happens as TrainingScene has it: 30 kB a frame."""
+
+    objects: NDArray[np.float32]
+    ego_velocity: NDArray[np.float32]
+    ego_acceleration: NDArray[np.float32]
+    displacement: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    trajectory: NDArray[np.float32]
+
 
 class ObjectTargets(NamedTuple):
     """displacement float32 [H, K, 3] (m, m, rad) in the present ego frame; known bool [H, K]."""
