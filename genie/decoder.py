@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genie.columns import invert, local_positions, take_rows
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.ring import ring_table
-from perception.types import CLASS_NAMES, GRID, HORIZONS_S, NUM_CLASSES
+from perception.types import CLASS_NAMES, FREE, GRID, HORIZONS_S, NUM_CLASSES
 
 PAD = 32  # columns beyond each side of the grid that can be invented: 51 m, three seconds at 17 m/s
 EXTENDED = COLUMNS + 2 * PAD
@@ -25,7 +25,7 @@ GROUND_GOES_ON, STANDING_GOES_ON, FIRST_CLASS = 0, 1, 2  # options; then the sta
 OPTIONS = FIRST_CLASS + len(STATIC)
 BLOCKS = 4  # of 2x2 cells in a column
 PRIOR_LOGIT = 4.0  # of ground that goes on, before anything is learned
-MARGIN = 1.0
+MARGIN = 1.5
 FARTHEST = PAD  # columns out from a border that are told apart
 
 
@@ -115,6 +115,8 @@ class Invention(nn.Module):
         continues = ring_of(position, side)
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
         static = choice + (STATIC[0] - FIRST_CLASS)
+        # Ground that goes on does not become other ground: the kinds that are rare would be lost to the likely ones.
+        static = torch.where((lies != FREE) & (static != FREE), lies, static)
         return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
 
     def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:

@@ -15,11 +15,11 @@ from perception.types import HORIZONS_S, SensorFrame
 class TrackerForecaster:
     """Connected components tracked over a second, moved rigidly; newly seen cells get the nearest ground."""
 
-    def __init__(self, *, fused: bool = False) -> None:
-        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone; and
-        what covers nothing new stands (genie.standing)."""
+    def __init__(self, *, fused: bool = False, by_centroids: bool | None = None) -> None:
+        """fused: static voxels from the evidence of the past (genie.evidence), not from the present frame alone.
+        by_centroids: velocities as those of a plain tracker, without genie.standing; None: if not fused."""
         self.name = "tracker-fused" if fused else "tracker"
-        self._fused = fused
+        self._fused, self._by_centroids = fused, not fused if by_centroids is None else by_centroids
         self.reset()
 
     def reset(self) -> None:
@@ -35,7 +35,7 @@ class TrackerForecaster:
         if not isinstance(ego_from_future, np.ndarray):
             ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
         trajectory = planar(ego_from_future)
-        moved = measured_displacement(self._scene) if self._fused else tracked_displacement(self._scene)
+        moved = tracked_displacement(self._scene) if self._by_centroids else measured_displacement(self._scene)
         semantics = plain_move(self._scene, moved, trajectory, fused=self._fused)
         return ForecastResult(semantics, ego_from_future)
 

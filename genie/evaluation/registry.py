@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from calib.errors import InputError
 from genie.forecaster import Forecaster
+from genie.shipped import SHIPPED, checkpoint_path
 
 BASELINES = ("copy", "ego-warp", "tracker", "tracker-fused", "constant-velocity")
 
@@ -15,7 +15,7 @@ def make_forecaster(spec: str, parts: tuple[str, ...] = (), form: str = "gated")
     """A baseline by name, else the checkpoint (file or run folder) at that path.
 
     Args:
-        spec: one of BASELINES, or a path.
+        spec: one of BASELINES, of the shipped weights, or a path.
         parts: learned parts to zero (genie.checkpoint_forecaster.ABLATIONS); checkpoints only.
         form: "gated" or "dense"; checkpoints only.
 
@@ -44,11 +44,11 @@ def make_forecaster(spec: str, parts: tuple[str, ...] = (), form: str = "gated")
 
 
 def _load_checkpoint(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
-    path = Path(spec)
+    path = checkpoint_path(spec)
     if not path.exists():
         raise InputError(
             "neither a baseline nor a file",
-            expected=f"{', '.join(BASELINES)}, a checkpoint or a run folder",
+            expected=f"{', '.join((*SHIPPED, *BASELINES))}, a checkpoint or a run folder",
             fix="check the name, or train one with `geniedrive train`",
             path=path,
         )

@@ -24,6 +24,7 @@ from calib.errors import InputError
 from calib.files import atomic_path
 from genie.config import Config, ModelConfig, from_tree, to_tree
 from genie.model import GenieDrive
+from genie.shipped import checkpoint_path
 
 FORMAT = "geniedrive-1"
 AVERAGE = "average."
@@ -58,12 +59,12 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Loaded:
-    """Reads a checkpoint of this project: a file or a run folder.
+    """Reads a checkpoint of this project: a file, a run folder, or shipped weights by name.
 
     Raises:
         InputError: no such file, not whole, or not ours.
     """
-    path = Path(path)
+    path = checkpoint_path(path)
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genie.attention import KeysValues
 from genie.columns import Window, take_rows, warp_columns
@@ -33,6 +33,7 @@ from perception.types import FREE
 
 # Showing a voxel of odds p gains intersection over union if p > IoU / (1 + IoU): 0.45 to 0.48 here, not a half.
 FREE_WEIGHT = 0.7
+SHARPNESS = 6.0  # of the softened overlap, a footprint
 CORRECTION_COST = 0.01  # of overlap, a metre
 
 
@@ -123,7 +124,8 @@ def _motion_loss(displacement: Tensor, objects: Tensor, truth: Tensor, known: Te
 
 
 def overlap(displacement: Tensor, objects: Tensor, truth: Tensor) -> Tensor:
-    """How much of an object's footprint ends up where it should, softly: 1 if exact, towards 0 far off, [B, H, K].
+    """Intersection over union of an object's footprint and where it should be, softened: [B, H, K], near 1 if exact,
+    towards 0 far off.
 
     The forecast is scored by intersection over union: half a length off or ten lengths off are both a miss. A
     regression loss would move every car a little to spare the worst few, and lose those that were right.
@@ -132,9 +134,15 @@ def overlap(displacement: Tensor, objects: Tensor, truth: Tensor) -> Tensor:
     length = (2 * objects[..., HALF_LENGTH]).clamp(min=0.4).unsqueeze(1)
     width = (2 * objects[..., HALF_WIDTH]).clamp(min=0.4).unsqueeze(1)
     dx, dy, turn = (displacement - truth).unbind(-1)
-    along = (cos * dx + sin * dy).abs()
-    across = (cos * dy - sin * dx).abs() + 0.25 * length * turn.abs()
-    return torch.exp(-1.5 * (along / length + across / width))
+    along = (cos * dx + sin * dy).abs() / length
+    across = ((cos * dy - sin * dx).abs() + 0.25 * length * turn.abs()) / width
+    shared: Tensor = _softened(1.0 - along) * _softened(1.0 - across)
+    return shared / (2.0 - shared).clamp(min=0.5)
+
+
+def _softened(share: Tensor) -> Tensor:
+    """Nothing is shared beyond a length, and yet there is a way back."""
+    return nn.functional.softplus(share, beta=SHARPNESS)
 
 
 def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:

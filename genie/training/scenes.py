@@ -45,7 +45,7 @@ def split_scenes(dataroot: Path, source: str, holdout: int, most: int = 0) -> Sp
 
 
 class Prepared(NamedTuple):
-    """scenes: as they are. motion: of each, and of each as annotated anew, what moves."""
+    """scenes: as they are. motion: what moves, in each as it is or, with annotators, as annotated anew."""
 
     scenes: list[TrainingScene]
     motion: list[MotionScene]
@@ -81,7 +81,8 @@ def prepare_scenes(
         whole = prepare_scene(scene.sequence, scene.tracks)
         if not crops or len(prepared.scenes) < crops:
             prepared.scenes.append(whole)
-        prepared.motion.append(whole.motion())
+        if not annotators:
+            prepared.motion.append(whole.motion())
         for again in range(annotators):
             rng = np.random.default_rng([seed, len(prepared.motion), again])
             tracks = annotate(scene.tracks, rng)

@@ -157,3 +157,23 @@ def test_around_holds_every_kind_beside_a_cell() -> None:
     assert len(own) == 1
     assert cells.min(0).tolist() == (own.min(0) - 1).tolist() and cells.max(0).tolist() == (own.max(0) + 1).tolist()
     assert not (seen.around & 1).any(), "free is no kind"
+
+
+# What is cut by the border
+
+
+def check_what_is_cut_keeps_its_speed() -> None:
+    comes = drive(lambda t: [car(45.0 - 10.0 * t)], seconds=1.0)
+    leaves = drive(lambda t: [car(30.0 + 10.0 * t)], seconds=1.1)
+    assert speeds(comes, car(0).kind)[0] == pytest.approx(10.0, abs=1.0), "whole for three frames"
+    assert speeds(leaves, car(0).kind)[0] == pytest.approx(10.0, abs=1.0), "whole until a moment ago"
+
+
+def test_a_car_that_comes_or_goes_is_measured_while_it_is_whole() -> None:
+    check_what_is_cut_keeps_its_speed()
+
+
+def test_fake_by_all_its_centroids_it_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genie.tracking.WHOLE_OVER_S", np.inf)
+    with pytest.raises(AssertionError):
+        check_what_is_cut_keeps_its_speed()

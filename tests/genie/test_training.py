@@ -28,7 +28,7 @@ SMALL = [
     "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2",
     "train.steps=6",
     "train.invented_per_crop=16", "train.motion_frames=8", "train.holdout_scenes=1", "train.checkpoint_every=3",
-    "train.crop_columns=13", "train.threads=1",
+    "train.crop_columns=13", "train.threads=1", "train.annotators=0", "train.heads_first=0",
 ]  # fmt: skip
 
 
@@ -196,3 +196,19 @@ def test_the_score_of_the_gate_is_fitted_on_streams(synth_root: Path, tmp_path: 
     run_training(small("train.gate_streams=2", "train.steps=2"), synth_root, tmp_path / "run")
     fitted, _ = load_model(tmp_path / "run")
     assert fitted.gate.score[-1].weight.abs().max() > 1e-3, "a column's regret depends on nothing"
+
+
+def test_the_heads_train_first_and_alone(synth_root: Path, tmp_path: Path) -> None:
+    """Cut in the middle of them, too."""
+    heads = ("train.heads_first=4", "train.steps=2", "train.annotators=1", "train.crop_scenes=1")
+    run_training(small(*heads, "train.steps=0"), synth_root, tmp_path / "run")
+    first = read_checkpoint(tmp_path / "run/checkpoint.safetensors")
+    torch.manual_seed(0)
+    fresh = dict(GenieDrive(small().model).named_parameters())
+    moved = {n for n, p in fresh.items() if not torch.equal(first.tensors[f"model.{n}"], p)}
+    assert first.step == 4 and moved
+    assert all(n.startswith(("motion.", "trajectory.")) for n in moved), moved
+    run_training(small(*heads), synth_root, tmp_path / "run", resume=True)
+    after = read_checkpoint(tmp_path / "run/checkpoint.safetensors")
+    assert after.step == 6
+    assert any(not torch.equal(after.tensors[f"model.{n}"], fresh[n]) for n in fresh if n.startswith("invention."))
