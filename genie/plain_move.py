@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.evidence import FINE_M, FINE_SIDE, NOTHING_KEPT
-from genie.observation import AGE, CENTER, MEASURED, MOVES_ABOVE_M, SLOW, ObservedScene
-from genie.tracking import MOVES_ABOVE_MPS, TRUSTED_AFTER_S
+from genie.observation import CENTER, MEASURED, MOVES_ABOVE_M, ObservedScene
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
 
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
@@ -21,17 +20,11 @@ _X, _Y = np.meshgrid(_AXIS, _AXIS, indexing="ij")
 
 def measured_displacement(scene: ObservedScene) -> NDArray[np.float64]:
     """Constant measured velocity, no turn, [H, K, 3]."""
-    return _at_constant_velocity(scene.objects[:, MEASURED])
+    return constant_velocity(scene.objects[:, MEASURED])
 
 
-def tracked_displacement(scene: ObservedScene) -> NDArray[np.float64]:
-    """The same by centroids alone: what stands is not asked whether it covers anything new (genie.standing)."""
-    velocity = scene.objects[:, SLOW]
-    stands = (np.linalg.norm(velocity, axis=-1) < MOVES_ABOVE_MPS) | (scene.objects[:, AGE] < TRUSTED_AFTER_S)
-    return _at_constant_velocity(np.where(stands[:, None], 0.0, velocity))
-
-
-def _at_constant_velocity(velocity: NDArray[np.float32]) -> NDArray[np.float64]:
+def constant_velocity(velocity: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Displacement [H, K, 3] of what goes on at `velocity` [K, 2] (m/s), without a turn."""
     out = np.zeros((len(HORIZONS_S), len(velocity), 3))
     out[..., :2] = velocity[None] * np.asarray(HORIZONS_S)[:, None, None]
     return out

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from calib.transforms import planar, se3_from_xyz_yaw
 from genie.forecaster import EgoPlan, ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
-from genie.plain_move import measured_displacement, plain_move, tracked_displacement
+from genie.plain_move import constant_velocity, measured_displacement, plain_move
+from genie.tracking import centroid_velocity
 from perception.types import HORIZONS_S, SensorFrame
 
 
@@ -35,9 +36,18 @@ class TrackerForecaster:
         if not isinstance(ego_from_future, np.ndarray):
             ego_from_future = constant_rate_trajectory(self._scene.ego_velocity)
         trajectory = planar(ego_from_future)
-        moved = tracked_displacement(self._scene) if self._by_centroids else measured_displacement(self._scene)
+        moved = self._by_centroid_velocity() if self._by_centroids else measured_displacement(self._scene)
         semantics = plain_move(self._scene, moved, trajectory, fused=self._fused)
         return ForecastResult(semantics, ego_from_future)
+
+    def _by_centroid_velocity(self) -> NDArray[np.float64]:
+        """Displacement [H, K, 3]."""
+        assert self._scene is not None and self._observer.world_from_ego is not None  # a frame was observed
+        velocity = np.zeros((len(self._scene.objects), 2))
+        count = int(self._observer.tracks.visible.sum())
+        of_visible = centroid_velocity(self._observer.tracks)[:count]
+        velocity[:count] = of_visible @ self._observer.world_from_ego[:2, :2]
+        return constant_velocity(velocity)
 
 
 def constant_rate_trajectory(ego_velocity: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -130,17 +130,18 @@ def _match(
     return match
 
 
-def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S) -> NDArray[np.float64]:
+def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S, *, whole: bool = True) -> NDArray[np.float64]:
     """Least-squares velocity in the world [n, 2] (m/s) over the last `over_s`; zero where it was seen once.
 
-    At least the last two frames are used, however far apart they are; and those alone in which it is whole, if they
-    span WHOLE_OVER_S.
+    At least the last two frames are used, however far apart they are; and with `whole` those alone in which it is
+    whole, if they span WHOLE_OVER_S.
     """
     recent = tracks.times_s >= -over_s - 1e-6
     recent[-2:] = True
     t, xy = tracks.times_s[recent], tracks.world_xy[recent]
     seen = ~np.isnan(xy[..., 0])
-    seen = np.where(_span(t, seen & tracks.whole[recent]) >= WHOLE_OVER_S, seen & tracks.whole[recent], seen)
+    if whole:
+        seen = np.where(_span(t, seen & tracks.whole[recent]) >= WHOLE_OVER_S, seen & tracks.whole[recent], seen)
     anchor = np.nan_to_num(np.nanmax(np.where(seen[..., None], xy, -np.inf), axis=0), neginf=0.0)
     weight = seen.astype(np.float64)
     t_mean = (weight * t[:, None]).sum(0) / np.maximum(weight.sum(0), 1)
@@ -162,5 +163,14 @@ def measured_velocity(tracks: Tracks) -> NDArray[np.float64]:
     it is slow or too young."""
     large = np.isin(tracks.class_id, _LARGE)[:, None]
     velocity = np.where(large, fit_velocity(tracks, LARGE_OVER_S), fit_velocity(tracks))
+    return _or_stands(tracks, velocity)
+
+
+def centroid_velocity(tracks: Tracks) -> NDArray[np.float64]:
+    """The same of a plain tracker: by the centroids of all frames, whatever the border cuts."""
+    return _or_stands(tracks, fit_velocity(tracks, whole=False))
+
+
+def _or_stands(tracks: Tracks, velocity: NDArray[np.float64]) -> NDArray[np.float64]:
     stands = (np.linalg.norm(velocity, axis=-1) < MOVES_ABOVE_MPS) | (tracks.age_s < TRUSTED_AFTER_S)
     return np.where(stands[:, None], 0.0, velocity)
