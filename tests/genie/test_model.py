@@ -30,8 +30,9 @@ def model() -> GenieDrive:
     """Random weights everywhere, also where training starts from zero."""
     torch.manual_seed(0)
     model = GenieDrive(load_config("tiny", ["model.width=32", "model.layers=1", "model.history=2"]).model)
-    for head in (model.motion.residual, model.trajectory.residual, model.invention.logits):
-        torch.nn.init.normal_(head.weight, std=0.05)
+    residuals = (model.motion.residual, model.trajectory.residual, model.invention.logits)
+    for layer in (*residuals, model.motion.token[1], model.trajectory.token):
+        torch.nn.init.normal_(layer.weight, std=0.05)
     model.confidence_of_origin.uniform_()
     return model.eval()
 
