@@ -1,9 +1,9 @@
 """A scene as people annotate it: boxes placed by hand at some keyframes, a few centimetres off, and linear in between.
 
-Streams that are derived from annotations (facts of every nuScenes stream: labels come at 2 Hz) move so: a velocity is
-constant for half a second to several, then steps. What a simulator moves smoothly is turned into such a stream, so that
-what is learned about velocities holds for both. `Annotator`'s defaults give second differences of the keyframes
-as real ones have them (docs/training.md).
+Streams that are derived from annotations, which come at 2 Hz, move so: a velocity is constant for half a second to
+several, then steps. What a simulator moves smoothly is turned into such a stream, so that what is learned about
+velocities holds for both. Second differences of the keyframes are then about those of real ones
+(docs/decisions/012-motion-as-people-annotate-it.md).
 """
 
 from __future__ import annotations

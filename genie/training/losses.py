@@ -80,7 +80,7 @@ def head_losses(model: GenieDrive, batch: MotionBatch, config: TrainConfig) -> L
     motion_loss = _motion_loss(motion, batch.objects, batch.displacement, batch.known)
     error, weight = motion_error(motion, batch.objects, batch.displacement, batch.known)
     measured, _ = motion_error(measured_displacement(batch.objects), batch.objects, batch.displacement, batch.known)
-    nothing = torch.zeros(())
+    nothing = trajectory.new_zeros(())
     total = config.motion_weight * motion_loss + config.trajectory_weight * trajectory
     return Losses(total, _mean(error, weight), _mean(measured, weight), nothing, nothing, trajectory)
 
