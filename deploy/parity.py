@@ -12,6 +12,7 @@ from deploy.parity_stream import Truth, check_length, true_future
 from deploy.pipeline import tick_inputs
 from deploy.runtime import Array, Runtime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY, ParityLimits
+from genie.command import Command
 from genie.data.sequence import Sequence
 from genie.observation import observe, start_observer
 from genie.rows import as_voxels
@@ -87,7 +88,7 @@ def compare(
 ) -> ParityReport:
     """Runs both from empty states over the first `ticks` frames, which both see through the one preprocessing.
 
-    Every other tick is given the true plan; in between the model expects its own.
+    Every other tick is given the true plan; in between the model expects its own, after each command in turn.
 
     Raises:
         InputError: the stream is too short.
@@ -96,11 +97,11 @@ def compare(
     reference.reset()
     candidate.reset()
     comparison = _Comparison()
-    observer = start_observer()
+    observer, commands = start_observer(), (*Command, None)
     for t in range(ticks):
         scene, observer = observe(stream.frame(t), observer)
         truth = true_future(stream, t) if t % 2 == 0 else None
-        inputs = tick_inputs(scene, truth.plan if truth else None)
+        inputs = tick_inputs(scene, truth.plan if truth else commands[t // 2 % len(commands)])
         expected, found = (_run(r, inputs) for r in (reference, candidate))
         if comparison.add(expected, found, truth):
             candidate.adopt(reference)

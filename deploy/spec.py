@@ -28,11 +28,8 @@ TICK, GATE = "tick", "gate"  # names of graphs
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
 
-PLAN, PLAN_GIVEN, COMMAND = (
-    "plan",
-    "plan_given",
-    "command",
-)  # the other inputs are named as the fields of ObservedScene, but "rows"
+# The other inputs are named as the fields of ObservedScene, but "rows".
+PLAN, PLAN_GIVEN, COMMAND = "plan", "plan_given", "command"
 # rows: int32 [H, 200, 200, 4], the same bytes as uint8 voxels [H, 200, 200, 16] (genie/rows.py)
 ROWS, TRAJECTORY, CONFIDENCE = "forecast.rows", "forecast.trajectory", "forecast.confidence"
 STATE_IN, STATE_OUT, LINK = "state_in.", "state_out.", "link."

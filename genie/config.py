@@ -62,7 +62,7 @@ class TrainConfig:
     crop_columns: int = 25
     invented_per_crop: int = 96
     motion_frames: int = 128  # further frames a batch of which only the objects and the ego's motion are used
-    annotators: int = 1  # for those, of each scene, how often its boxes are placed anew as people place them
+    annotators: int = 1  # for those, of each scene, how often its boxes are placed anew as people do; 0: as they are
     heads_first: int = 0  # steps, before the others, that train the motion heads on those frames alone
     mini_style_share: float = 0.5  # of samples reduced to solid boxes and road, as streams made from boxes are
     motion_weight: float = 1.0

@@ -141,7 +141,8 @@ def fit_velocity(tracks: Tracks, over_s: float = HISTORY_S, *, whole: bool = Tru
     t, xy = tracks.times_s[recent], tracks.world_xy[recent]
     seen = ~np.isnan(xy[..., 0])
     if whole:
-        seen = np.where(_span(t, seen & tracks.whole[recent]) >= WHOLE_OVER_S, seen & tracks.whole[recent], seen)
+        uncut = seen & tracks.whole[recent]
+        seen = np.where(_span(t, uncut) >= WHOLE_OVER_S, uncut, seen)
     anchor = np.nan_to_num(np.nanmax(np.where(seen[..., None], xy, -np.inf), axis=0), neginf=0.0)
     weight = seen.astype(np.float64)
     t_mean = (weight * t[:, None]).sum(0) / np.maximum(weight.sum(0), 1)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from calib.transforms import Array, inverse, wrap_angle
 from genie.data.sequence import Sequence
+from genie.data.synth.rasterise import put_box
 from genie.data.tracks import Boxes, SceneTracks
 from genie.objects import find_components, nearest_uncovered
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
 ROAD_Z = 2  # index of the level road in a derived stream
-_X, _Y, _Z = (o + (np.arange(n) + 0.5) * GRID.voxel_size for o, n in zip(GRID.origin, GRID.shape, strict=True))
 _PEDESTRIAN = CLASS_NAMES.index("pedestrian")
 
 
@@ -99,19 +99,8 @@ def derive(semantics: NDArray[np.uint8], boxes: Boxes, world_from_ego: Array) ->
     ego_from_world = inverse(world_from_ego)
     center = boxes.center_world @ ego_from_world[:3, :3].T + ego_from_world[:3, 3]
     yaw = boxes.yaw_world + np.arctan2(ego_from_world[1, 0], ego_from_world[0, 0])
-    half = np.maximum(boxes.size_lwh, GRID.voxel_size) / 2
-    near = (np.abs(center[:, :2]) < -GRID.origin[0] + np.hypot(half[:, 0], half[:, 1])[:, None]).all(axis=1)
-    for b in sorted(np.flatnonzero(near), key=lambda b: -half[b].prod()):
-        _put(out, center[b], half[b], float(yaw[b]), int(boxes.class_id[b]))
+    size = np.maximum(boxes.size_lwh[:, [1, 0, 2]], GRID.voxel_size)
+    near = (np.abs(center[:, :2]) < -GRID.origin[0] + np.hypot(size[:, 0], size[:, 1])[:, None] / 2).all(axis=1)
+    for b in sorted(np.flatnonzero(near), key=lambda b: -size[b].prod()):
+        put_box(out, center[b], size[b], float(yaw[b]), int(boxes.class_id[b]))
     return out
-
-
-def _put(out: NDArray[np.uint8], center: Array, half: Array, yaw: float, value: int) -> None:
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    reach = np.array([abs(cos) * half[0] + abs(sin) * half[1], abs(sin) * half[0] + abs(cos) * half[1], half[2]])
-    (i0, i1), (j0, j1), (k0, k1) = (
-        np.searchsorted(axis, [center[n] - reach[n], center[n] + reach[n]]) for n, axis in enumerate((_X, _Y, _Z))
-    )
-    dx, dy = _X[i0:i1, None] - center[0], _Y[None, j0:j1] - center[1]
-    inside = (np.abs(cos * dx + sin * dy) <= half[0]) & (np.abs(cos * dy - sin * dx) <= half[1])
-    out[i0:i1, j0:j1, k0:k1][inside] = value

@@ -78,11 +78,13 @@ def prepare_scenes(
                 fix="train on a data root with tables",
                 path=dataroot,
             )
-        whole = prepare_scene(scene.sequence, scene.tracks)
-        if not crops or len(prepared.scenes) < crops:
-            prepared.scenes.append(whole)
-        if not annotators:
-            prepared.motion.append(whole.motion())
+        kept = not crops or len(prepared.scenes) < crops
+        if kept or not annotators:
+            whole = prepare_scene(scene.sequence, scene.tracks)
+            if kept:
+                prepared.scenes.append(whole)
+            if not annotators:
+                prepared.motion.append(whole.motion())
         for again in range(annotators):
             rng = np.random.default_rng([seed, len(prepared.motion), again])
             tracks = annotate(scene.tracks, rng)
