@@ -15,6 +15,7 @@ from deploy.parity_stream import parity_stream
 from deploy.runtime import OnnxRuntime
 from deploy.spec import ParityLimits
 from deploy.torch_runtime import TorchRuntime
+from genie.command import Command
 from genie.config import load_config
 from genie.data.sequence import Sequence
 from genie.model import GenieDrive
@@ -52,9 +53,21 @@ def test_a_perturbed_weight_is_caught(
     model, _ = load_model(checkpoint)
     with torch.no_grad():
         model.state_dict()[weight].view(-1)[0].add_(amount)
-    report = compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=4)
-    failed = [c.what for c in report.checks(ParityLimits()) if not c.passed]
+    failed = [c.what for c in compare_with(model, bundle, stream) if not c.passed]
     assert any(caught_by in what for what in failed), failed
+
+
+def test_a_command_that_is_not_heard_is_caught(checkpoint: Path, bundle: Path, stream: Sequence) -> None:
+    model, _ = load_model(checkpoint)
+    assert not [c.what for c in compare_with(model, bundle, stream) if not c.passed]
+    with torch.no_grad():
+        model.trajectory.features.weight[:, -len(Command) :] = 0.0
+    failed = [c.what for c in compare_with(model, bundle, stream) if not c.passed]
+    assert failed and all("trajectory" in what or "voxels" in what for what in failed), failed
+
+
+def compare_with(model: GenieDrive, bundle: Path, stream: Sequence) -> list[Check]:
+    return compare(TorchRuntime(model), OnnxRuntime(bundle), stream, ticks=4).checks(ParityLimits())
 
 
 def test_the_command_passes_and_fails(
