@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,37 @@ def test_a_command_that_is_not_heard_is_caught(checkpoint: Path, bundle: Path, s
         model.trajectory.features.weight[:, -len(Command) :] = 0.0
     failed = [c.what for c in compare_with(model, bundle, stream) if not c.passed]
     assert failed and all("trajectory" in what or "voxels" in what for what in failed), failed
+
+
+class Rearranged(TorchRuntime):
+    """Tells a state whose first two occupied slots are exchanged, or moved by a centimetre."""
+
+    moved_m = 0.0
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        told = dict(super().state())
+        names = [n for n in told if n.startswith("memory.")]
+        first = np.flatnonzero(told["memory.stands_for"] > 0)[:2]
+        for name in names if len(first) == 2 else []:
+            told[name] = told[name].copy()
+            told[name][first] = told[name][first[::-1]]
+        told["memory.xy"] = told["memory.xy"] + np.float32(self.moved_m)
+        return told
+
+
+def test_slots_that_took_each_others_place_are_decided_and_not_computed_otherwise(
+    checkpoint: Path, stream: Sequence
+) -> None:
+    model, _ = load_model(checkpoint)
+    exchanged, moved = Rearranged(model), Rearranged(model)
+    moved.moved_m = 0.01
+    report = compare(TorchRuntime(model), exchanged, stream, ticks=4)
+    assert report.decided_otherwise > 0
+    assert all(c.passed for c in report.checks(ParityLimits()) if "decided" not in c.what)
+    failed = [
+        c.what for c in compare(TorchRuntime(model), moved, stream, ticks=4).checks(ParityLimits()) if not c.passed
+    ]
+    assert "state: largest difference" in failed
 
 
 def compare_with(model: GenieDrive, bundle: Path, stream: Sequence) -> list[Check]:
