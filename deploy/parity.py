@@ -153,7 +153,7 @@ def _exchanged(expected: Mapping[str, Array], found: Mapping[str, Array]) -> Arr
     """Which slots hold what another slot of the reference holds, [M]: two that came in the same tick took each other's.
     What no slot of the reference holds is computed otherwise, not decided."""
     holds, finds = (np.concatenate([s["memory.tokens"], s["memory.xy"]], axis=1) for s in (expected, found))
-    out = np.abs(holds - finds).max(axis=1) > SAME
+    out: Array = np.abs(holds - finds).max(axis=1) > SAME
     for slot in np.flatnonzero(out):
         out[slot] = (np.abs(holds - finds[slot]).max(axis=1) <= SAME).any()
     return out

@@ -111,7 +111,8 @@ def _loss_picture(records: list[dict[str, float]]) -> Picture:
     from genie.evaluation.html import Picture
 
     caption = (
-        "Training losses. motion: distance (m) of the objects' motion from the truth, beside that of the measured "
+        "Training losses. First the heads train alone: nothing is filled, and the total is of fewer parts. motion: "
+        "distance (m) of the objects' motion from the truth, beside that of the measured "
         "velocity alone. fill: error of the invented columns, beside that of copied ground. trajectory: of the ego."
     )
     return Picture(caption, pictures.png(pictures.loss_figure(records)))

@@ -162,9 +162,10 @@ def train(demo: Demo) -> str:
     config = load_config(demo.config.preset, demo.overrides())
     if not run_training(config, demo.dataroot, run, source=demo.source, seed=demo.config.seed, resume=resume):
         raise Interrupted
-    losses = read_metrics(run)
+    heads = config.train.heads_first
+    losses = [record for record in read_metrics(run) if record["step"] > heads]  # of the heads alone is another sum
     fell = f", loss {losses[0]['total']:.2f} -> {losses[-1]['total']:.2f}" if losses else ""
-    return f"{config.train.steps} steps of {config.train.batch}{fell}"
+    return f"{heads} steps of the heads, {config.train.steps} of {config.train.batch} crops{fell}"
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
