@@ -189,7 +189,7 @@ def move_alone(seen: Mapping[str, Tensor], horizons_s: Sequence[float], invented
         "rows": seen["rows"].reshape(-1, WORDS),
         "object_id": seen["object_id"].reshape(-1),
         **{name: seen[name] for name in ("object_cells", "bare", "movers", "border_ground")},
-        **{name: seen[name] for name in ("evidence_row", "evidence", "fine_from_ego")},
+        **{name: seen[name] for name in ("evidence_block", "evidence_row", "evidence", "fine_from_ego")},
     }
     return Graph(f"move_{len(horizons_s)}", MoveAlone(), inputs, ("forecast.rows",))
 

@@ -22,7 +22,7 @@ from calib.files import write_text
 from genie.config import Config, from_tree, to_tree
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
-SCHEMA = 5
+SCHEMA = 6
 FORMS = ("gated", "dense")
 TICK, GATE = "tick", "gate"  # names of graphs
 WEIGHTS_FILE = "weights.safetensors"

@@ -1,42 +1,50 @@
 """Static evidence fused over the past: finer than one observation can tell.
 
-A voxel grid that rides with the ego samples the same wall at other places each frame. A canvas of half the cell size,
-fixed to the world, keeps for each of its cells the column of 16 voxels that was observed nearest to the cell's centre.
-Nothing is ever resampled: a kept column is an original observation. Each frame checks what is kept against what it
-sees: a column with a voxel of a class that none of the four observed cells around has (the half-voxel bracket) is
-dropped, so a scene that changes is believed at once. numpy only.
+A voxel grid that rides with the ego samples the same wall at other places each frame. A canvas of a quarter of the cell
+size, fixed to the world, keeps for each of its cells the column of 16 voxels that was observed nearest to the cell's
+centre. Nothing is ever resampled: a kept column is an original observation. Each frame checks what is kept against what
+it sees: a column with a voxel of a class that none of the four observed cells around has (the half-voxel bracket) is
+dropped, so a scene that changes is believed at once. Where all observed cells around are alike there is nothing to
+keep: only blocks of the canvas near an edge of the scene exist, and only they cost anything. numpy and OpenCV only.
 
-Shapes: 40000 = 200 x 200 observed cells, x major; F = 576 canvas cells a side.
+Shapes: 40000 = 200 x 200 observed cells; S = 288 blocks a side, of 4 x 4 canvas cells each, x major; n of them exist.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.transforms import planar
 from perception.types import FREE, GRID, MOVABLE
 
-FINE_M = GRID.voxel_size / 2
-FINE_SIDE = 576  # 115.2 m: holds the 80 m grid at any heading
-MAX_KEPT = 8192  # columns that differ from the present observation; real motion has 1000 to 3000
+PER_BLOCK = 4  # canvas cells a side
+FINE_M = GRID.voxel_size / PER_BLOCK
+BLOCK_M = GRID.voxel_size
+BLOCK_SIDE = 288  # 115.2 m: holds the 80 m grid at any heading
+MAX_BLOCKS = 16384  # that exist; real motion has 5000 to 8000, towns with vegetation 9000 to 14000
+MAX_KEPT = 16384  # columns that differ from the present observation
 FADE_MPS = 0.03  # an observation one second older counts as 3 cm farther
 CELLS = GRID.shape[0] * GRID.shape[1]
 NOTHING_KEPT = 0
+_IN_BLOCK = PER_BLOCK * PER_BLOCK
 _MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 
 
 class Evidence(NamedTuple):
     """The canvas.
 
-    columns:  uint8 [F, F, 16].
-    distance: float32 [F, F], from the cell's centre to where the kept column was observed (m, planar), with the fading
+    block:    int32 [S, S], 1 + the row of a block in the others, or NOTHING_KEPT.
+    columns:  uint8 [n, 16, 16], of each canvas cell of a block a column.
+    distance: float32 [n, 16], from the cell's centre to where the kept column was observed (m, planar), with the fading
         of its age; infinite where nothing is kept.
-    corner:   int64 [2], canvas cell (0, 0) counted in cells from the world's origin.
+    corner:   int64 [2], block (0, 0) counted in blocks from the world's origin.
     """
 
+    block: NDArray[np.int32]
     columns: NDArray[np.uint8]
     distance: NDArray[np.float32]
     corner: NDArray[np.int64]
@@ -45,43 +53,57 @@ class Evidence(NamedTuple):
 class FusedEvidence(NamedTuple):
     """What a forecast looks static voxels up in.
 
-    row:      int32 [F, F], per canvas cell: 1 + a present cell (below 40000), 1 + 40000 + a row of `columns`, or
-        NOTHING_KEPT where the present observation is the best there is.
+    block:    int32 [S, S]; the canvas cell (i, j) has its row at block[i // 4, j // 4] + 4 i + j.
+    row:      int32 [16 (1 + MAX_BLOCKS)]: 1 + a present cell (below 40000), 1 + 40000 + a row of `columns`, or
+        NOTHING_KEPT where the present observation is the best there is; the first 16 are of every block that does not
+        exist.
     columns:  uint8 [MAX_KEPT, 16].
     fine_from_ego: float32 [3], x, y (m), yaw (rad): the canvas frame, with its origin at the corner of cell (0, 0).
     """
 
+    block: NDArray[np.int32]
     row: NDArray[np.int32]
     columns: NDArray[np.uint8]
     fine_from_ego: NDArray[np.float32]
 
 
+def _places(block: NDArray[np.int32]) -> NDArray[np.int32]:
+    """`block` of FusedEvidence from that of Evidence."""
+    i, j = np.indices(block.shape, np.int32, sparse=True)
+    return block * np.int32(_IN_BLOCK) - PER_BLOCK * (PER_BLOCK * i + j)
+
+
 def _no_evidence() -> FusedEvidence:
-    row = np.full((FINE_SIDE, FINE_SIDE), NOTHING_KEPT, np.int32)
+    block = _places(np.full((BLOCK_SIDE, BLOCK_SIDE), NOTHING_KEPT, np.int32))
+    row = np.full(_IN_BLOCK * (1 + MAX_BLOCKS), NOTHING_KEPT, np.int32)
     columns = np.full((MAX_KEPT, GRID.shape[2]), FREE, np.uint8)
-    row.flags.writeable = columns.flags.writeable = False
-    return FusedEvidence(row, columns, np.zeros(3, np.float32))
+    for array in (block, row, columns):
+        array.flags.writeable = False
+    return FusedEvidence(block, row, columns, np.zeros(3, np.float32))
 
 
 NO_EVIDENCE = _no_evidence()  # every voxel is looked up in the present observation alone
 
 
 class _Footprint(NamedTuple):
-    """Canvas cells [n] whose centres lie in the observation: their flat index `canvas`, the observed cell (i, j) there,
-    and the offset of the centre from that cell's centre (m)."""
+    """Blocks [n] near an edge of the scene: their flat index `block`. Of their canvas cells [n, 16]: the observed cell
+    (i, j) at the centre, the offset of the centre from that cell's centre (m), and whether it is in the observation."""
 
-    canvas: NDArray[np.intp]
+    block: NDArray[np.intp]
     i: NDArray[np.int32]
     j: NDArray[np.int32]
     dx: NDArray[np.float32]
     dy: NDArray[np.float32]
+    inside: NDArray[np.bool_]
 
 
 def start_evidence() -> Evidence:
     """Nothing seen yet."""
-    side = (FINE_SIDE, FINE_SIDE)
     return Evidence(
-        np.zeros((*side, GRID.shape[2]), np.uint8), np.full(side, np.inf, np.float32), np.zeros(2, np.int64)
+        np.full((BLOCK_SIDE, BLOCK_SIDE), NOTHING_KEPT, np.int32),
+        np.zeros((0, _IN_BLOCK, GRID.shape[2]), np.uint8),
+        np.zeros((0, _IN_BLOCK), np.float32),
+        np.zeros(2, np.int64),
     )
 
 
@@ -102,82 +124,127 @@ def fuse(
         dt_s: time since the observation before.
     """
     pose = planar(world_from_ego)
-    kept = _recentre(evidence, np.floor(pose[:2] / FINE_M).astype(np.int64) - FINE_SIDE // 2, FADE_MPS * dt_s)
-    corner_m = kept.corner * FINE_M
-    at = _footprint(pose - np.append(corner_m, 0.0))
+    corner = np.floor(pose[:2] / BLOCK_M).astype(np.int64) - BLOCK_SIDE // 2
+    fine_from_ego = pose - np.append(corner * BLOCK_M, 0.0)
     observed = semantics.reshape(CELLS, GRID.shape[2])
+    at = _footprint(fine_from_ego, _uneven(_items(observed)))
     cell = at.i * GRID.shape[1] + at.j
-    present, past = _items(observed).take(cell), _items(kept.columns).take(at.canvas)
-    here = np.hypot(at.dx, at.dy)
-    there = kept.distance.ravel().take(at.canvas)
-    differs = np.flatnonzero(_differ(present, past) & (there < here))
-    kept_column = kept.columns.reshape(-1, GRID.shape[2])[at.canvas[differs]]
-    contradicted = ~_in_bracket(observed, kept_column, at, differs)
-    there[differs[contradicted]] = np.inf
+    present = _items(observed)[cell]
+    past, there = _recall(evidence, corner, at.block, FADE_MPS * dt_s)
+    here = np.where(at.inside, np.hypot(at.dx, at.dy), np.float32(np.inf))
+    differs = np.nonzero(_differ(present, _items(past)) & (there < here) & at.inside)
+    contradicted = ~_in_bracket(observed, past[differs], at, differs)
+    there[tuple(index[contradicted] for index in differs)] = np.inf
     better = here <= there
-    _items(kept.columns)[at.canvas] = np.where(better, present, past)
-    kept.distance.ravel()[at.canvas] = np.where(better, here, there)
-    row = np.full(FINE_SIDE * FINE_SIDE, NOTHING_KEPT, np.int32)
-    row[at.canvas] = np.where(better, NOTHING_KEPT, 1 + cell)
-    unlike = at.canvas[differs[~contradicted]]
-    columns = np.full((MAX_KEPT, GRID.shape[2]), FREE, np.uint8)
-    columns[: len(unlike)] = kept.columns.reshape(-1, GRID.shape[2])[unlike[:MAX_KEPT]]
-    row[unlike] = NOTHING_KEPT
-    row[unlike[:MAX_KEPT]] = 1 + CELLS + np.arange(min(len(unlike), MAX_KEPT), dtype=np.int32)
+    columns = np.where(better, present, _items(past))
+    kept = _kept(corner, at.block, columns, np.where(better, here, there))
+    unlike = tuple(index[~contradicted][:MAX_KEPT] for index in differs)
+    shown = np.where(better | _differ(columns, present) | ~at.inside, NOTHING_KEPT, 1 + cell)
+    shown[unlike] = 1 + CELLS + np.arange(len(unlike[0]), dtype=np.int32)
+    looked_up = np.full((MAX_KEPT, GRID.shape[2]), FREE, np.uint8)
+    looked_up[: len(unlike[0])] = past[unlike]
     if trail is not None:
-        beside = trail.ravel().take(cell)
-        shown = row[at.canvas]
-        can_move = _MOVABLE[np.concatenate([observed[cell[beside]], columns])].any(axis=1)  # few cells, few columns
-        near = can_move[: np.count_nonzero(beside)]
-        kept_row = np.clip(shown[beside] - 1 - CELLS, 0, MAX_KEPT - 1)
-        ghost = np.where(shown[beside] > CELLS, can_move[len(near) :][kept_row], near)
-        row[at.canvas[beside][ghost]] = NOTHING_KEPT
-    fine_from_ego = np.append(pose[:2] - corner_m, pose[2]).astype(np.float32)
-    return FusedEvidence(row.reshape(FINE_SIDE, FINE_SIDE), columns, fine_from_ego), kept
+        shown[_ghosts(shown, cell, trail.ravel(), observed, looked_up)] = NOTHING_KEPT
+    row = np.full((1 + MAX_BLOCKS, _IN_BLOCK), NOTHING_KEPT, np.int32)
+    row[1 : 1 + len(shown)] = shown
+    fused = FusedEvidence(_places(kept.block), row.ravel(), looked_up, fine_from_ego.astype(np.float32))
+    return fused, kept
 
 
 def _items(columns: NDArray[np.uint8]) -> NDArray[np.complex128]:
     """The same memory, one 16-byte item a column, so that a column is moved at once; never computed with."""
-    return np.ascontiguousarray(columns).reshape(-1).view(np.complex128)
+    return np.ascontiguousarray(columns).view(np.complex128)[..., 0]
 
 
 def _differ(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> NDArray[np.bool_]:
     """By their bytes."""
-    unequal = a.view(np.uint64) != b.view(np.uint64)
-    return unequal[::2] | unequal[1::2]
+    unequal = a[..., None].view(np.uint64) != b[..., None].view(np.uint64)
+    return unequal[..., 0] | unequal[..., 1]
 
 
-def _recentre(evidence: Evidence, corner: NDArray[np.int64], fade_m: float) -> Evidence:
-    """A copy with another corner, faded: whole cells move, what leaves the canvas is forgotten."""
-    out = start_evidence()
-    shift = corner - evidence.corner
-    if np.abs(shift).max() < FINE_SIDE:
-        to = tuple(slice(max(-s, 0), FINE_SIDE - max(s, 0)) for s in shift)
-        source = tuple(slice(max(s, 0), FINE_SIDE - max(-s, 0)) for s in shift)
-        out.columns[to] = evidence.columns[source]
-        out.distance[to] = evidence.distance[source] + np.float32(fade_m)
-    return Evidence(out.columns, out.distance, corner)
+def _uneven(observed: NDArray[np.complex128]) -> NDArray[np.bool_]:
+    """Observed cells from which one that is unlike its neighbour is within two cells, [200, 200]."""
+    grid = observed.reshape(GRID.shape[:2])
+    edge = np.zeros(grid.shape, np.uint8)
+    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        unlike = _differ(np.ascontiguousarray(grid[one]), np.ascontiguousarray(grid[other]))
+        edge[one] |= unlike
+        edge[other] |= unlike
+    return cv2.dilate(edge, np.ones((3, 3), np.uint8)) > 0
 
 
-def _footprint(fine_from_ego: NDArray[np.float64]) -> _Footprint:
+def _footprint(fine_from_ego: NDArray[np.float64], uneven: NDArray[np.bool_]) -> _Footprint:
     x, y, yaw = fine_from_ego
-    axis = (np.arange(FINE_SIDE) + 0.5) * FINE_M
     cos, sin = np.cos(yaw), np.sin(yaw)
     scale = 1.0 / GRID.voxel_size
-    # Ego coordinates of the centres, in cells from the observation's corner.
+    # Ego coordinates of the centres of blocks, in cells from the observation's corner.
+    axis = (np.arange(BLOCK_SIDE) + 0.5) * BLOCK_M
     along_x = [(part * scale).astype(np.float32) for part in (cos * (axis - x) - GRID.origin[0], -sin * (axis - x))]
     along_y = [(part * scale).astype(np.float32) for part in (sin * (axis - y), cos * (axis - y) - GRID.origin[1])]
     u, v = (along_x[k][:, None] + along_y[k] for k in (0, 1))
+    block = np.flatnonzero((u >= 0) & (u < GRID.shape[0]) & (v >= 0) & (v < GRID.shape[1]))
+    u, v = u.ravel()[block], v.ravel()[block]
+    near = np.flatnonzero(uneven[u.astype(np.int32), v.astype(np.int32)])
+    if len(near) > MAX_BLOCKS:  # the nearest to the ego
+        far = np.hypot(u[near] - GRID.shape[0] / 2, v[near] - GRID.shape[1] / 2)
+        near = np.sort(near[np.argsort(far, kind="stable")[:MAX_BLOCKS]])
+    within = ((np.arange(PER_BLOCK) + 0.5) / PER_BLOCK - 0.5).astype(np.float32)
+    a, b = (part.ravel() for part in np.meshgrid(within, within, indexing="ij"))
+    u = u[near, None] + (np.float32(cos) * a + np.float32(sin) * b)
+    v = v[near, None] + (np.float32(cos) * b - np.float32(sin) * a)
     inside = (u >= 0) & (u < GRID.shape[0]) & (v >= 0) & (v < GRID.shape[1])
-    index = np.flatnonzero(inside)
-    u, v = u.ravel()[index], v.ravel()[index]
-    i, j = u.astype(np.int32), v.astype(np.int32)
-    size = np.float32(GRID.voxel_size)
-    return _Footprint(index, i, j, (u - i - np.float32(0.5)) * size, (v - j - np.float32(0.5)) * size)
+    i, j = (w.clip(0, side - 1).astype(np.int32) for w, side in zip((u, v), GRID.shape[:2], strict=True))
+    dx, dy = ((w - np.floor(w) - np.float32(0.5)) * np.float32(GRID.voxel_size) for w in (u, v))
+    return _Footprint(block[near], i, j, dx, dy, inside)
+
+
+def _recall(
+    evidence: Evidence, corner: NDArray[np.int64], block: NDArray[np.intp], fade_m: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """What is kept in blocks of a canvas with another corner, faded: copies of `columns` and `distance`."""
+    i, j = np.unravel_index(block, (BLOCK_SIDE, BLOCK_SIDE))
+    i, j = i + (corner[0] - evidence.corner[0]), j + (corner[1] - evidence.corner[1])
+    known = (i >= 0) & (i < BLOCK_SIDE) & (j >= 0) & (j < BLOCK_SIDE)
+    row = evidence.block[i.clip(0, BLOCK_SIDE - 1), j.clip(0, BLOCK_SIDE - 1)] - 1
+    known &= row >= 0
+    columns = np.zeros((len(block), _IN_BLOCK, GRID.shape[2]), np.uint8)
+    distance = np.full((len(block), _IN_BLOCK), np.inf, np.float32)
+    columns[known] = evidence.columns[row[known]]
+    distance[known] = evidence.distance[row[known]] + np.float32(fade_m)
+    return columns, distance
+
+
+def _kept(
+    corner: NDArray[np.int64],
+    block: NDArray[np.intp],
+    columns: NDArray[np.complex128],
+    distance: NDArray[np.float32],
+) -> Evidence:
+    index = np.full(BLOCK_SIDE * BLOCK_SIDE, NOTHING_KEPT, np.int32)
+    index[block] = 1 + np.arange(len(block), dtype=np.int32)
+    return Evidence(
+        index.reshape(BLOCK_SIDE, BLOCK_SIDE),
+        columns.view(np.uint8).reshape(len(block), _IN_BLOCK, GRID.shape[2]),
+        distance,
+        corner,
+    )
+
+
+def _ghosts(
+    shown: NDArray[np.int32],
+    cell: NDArray[np.int32],
+    trail: NDArray[np.bool_],
+    observed: NDArray[np.uint8],
+    columns: NDArray[np.uint8],
+) -> NDArray[np.bool_]:
+    """Canvas cells that would show, beside something that moves, what can move."""
+    ghosts: NDArray[np.bool_] = trail[cell] & (shown != NOTHING_KEPT)
+    ghosts[ghosts] = _MOVABLE[np.concatenate([observed, columns])[shown[ghosts] - 1]].any(axis=1)
+    return ghosts
 
 
 def _in_bracket(
-    observed: NDArray[np.uint8], columns: NDArray[np.uint8], at: _Footprint, rows: NDArray[np.intp]
+    observed: NDArray[np.uint8], columns: NDArray[np.uint8], at: _Footprint, rows: tuple[NDArray[np.intp], ...]
 ) -> NDArray[np.bool_]:
     """Whether each voxel of `columns` has a class of the four observed cells around it, at its height: [len(rows)]."""
     i, j = at.i[rows], at.j[rows]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from genie.columns import compose
 from genie.decoder import EXTENDED, PAD, Invented
-from genie.evidence import FINE_M, FINE_SIDE, MAX_KEPT, NOTHING_KEPT
+from genie.evidence import BLOCK_M, BLOCK_SIDE, MAX_KEPT, NOTHING_KEPT, PER_BLOCK
 from genie.grid import CELLS, COLUMNS
 from genie.landing import landings
 from genie.observation import MAX_OBJECT_CELLS, MOVES_ABOVE_M
@@ -64,8 +64,10 @@ class SeenRows(NamedTuple):
 
 
 class KeptColumns(NamedTuple):
-    """genie.evidence.FusedEvidence as tensors: row int32 [F, F], columns int32 [M, 4], fine_from_ego float32 [3]."""
+    """genie.evidence.FusedEvidence as tensors: block int32 [S, S], row int32 [W], columns int32 [M, 4], fine_from_ego
+    float32 [3]."""
 
+    block: Tensor
     row: Tensor
     columns: Tensor
     fine_from_ego: Tensor
@@ -145,10 +147,10 @@ def _affine(pose: Float[Tensor, "H 3"], origin: float, cell: float) -> tuple[Ten
     return u, v
 
 
-def _flat(u: Tensor, v: Tensor, side: int) -> Tensor:
-    """Clamped to side x side: int32."""
+def _flat(u: Tensor, v: Tensor, side: int, stride: int | None = None) -> Tensor:
+    """Index of a cell, clamped to side x side: int32. stride: of the first axis, `side` where none is told."""
     i, j = (torch.clamp(w, 0, side - 0.01).to(torch.int32) for w in (u, v))
-    return i * side + j
+    return i * (side if stride is None else stride) + j
 
 
 def background_rows(
@@ -158,7 +160,9 @@ def background_rows(
     corner = GRID.origin[0] - PAD * CELLS * GRID.voxel_size
     here = look_up(extended, _flat(*_affine(trajectory, corner, GRID.voxel_size), EXTENDED_SIDE))
     fine_from_future = compose(kept.fine_from_ego.unsqueeze(0), trajectory)
-    canvas = look_up(kept.row.reshape(-1), _flat(*_affine(fine_from_future, 0.0, FINE_M), FINE_SIDE))
+    u, v = _affine(fine_from_future, 0.0, BLOCK_M)
+    block = look_up(kept.block.reshape(-1), _flat(u, v, BLOCK_SIDE))
+    canvas = look_up(kept.row, block + _flat(u * PER_BLOCK, v * PER_BLOCK, BLOCK_SIDE * PER_BLOCK, PER_BLOCK))
     return torch.where((canvas != NOTHING_KEPT) & (here < BARE_ROWS), canvas - 1, here)
 
 

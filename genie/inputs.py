@@ -30,7 +30,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     border_standing: int32 [G, 16, 4], of each cell of the ring around the grid: what stands there and goes on outwards,
         nothing movable. border_ground: the same, ground alone.
     objects:         float32 [K, F].
-    evidence_row:    int32 [F, F]. evidence: int32 [M, 4]. fine_from_ego: float32 [3].
+    evidence_block:  int32 [S, S]. evidence_row: int32 [W]. evidence: int32 [M, 4]. fine_from_ego: float32 [3].
     ego_motion, ego_velocity: float32 [3]. ego_acceleration: float32 [2]. continues, dt: float32 [1].
     """
     columns = scene.semantics.reshape(-1, scene.semantics.shape[2])
@@ -51,6 +51,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
         "border_standing": as_rows(standing.reshape(ring)),
         "border_ground": as_rows(ground.reshape(ring)),
         "objects": scene.objects,
+        "evidence_block": scene.evidence_block,
         "evidence_row": scene.evidence_row,
         "evidence": as_rows(scene.evidence),
         "fine_from_ego": scene.fine_from_ego,

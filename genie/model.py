@@ -49,7 +49,8 @@ class TrackedOccupancy(NamedTuple):
     border_standing: Int[Tensor, "G 16 4"]
     border_ground: Int[Tensor, "G 16 4"]
     objects: Float[Tensor, "K F"]
-    evidence_row: Int[Tensor, "F F"]
+    evidence_block: Int[Tensor, "S S"]
+    evidence_row: Int[Tensor, " W"]
     evidence: Int[Tensor, "M 4"]
     fine_from_ego: Float[Tensor, 3]
 
@@ -138,7 +139,9 @@ class GenieDrive(nn.Module):
             occupancy.border_ground,
         )
         invented = self._invent(unpack(occupancy.border_standing), unpack(occupancy.border_ground), tokens, trajectory)
-        kept = KeptColumns(occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego)
+        kept = KeptColumns(
+            occupancy.evidence_block, occupancy.evidence_row, occupancy.evidence, occupancy.fine_from_ego
+        )
         center = occupancy.objects[:, CENTER]
         moved = move(seen, center, motion.displacement[0], trajectory, invented, kept)
         return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin())

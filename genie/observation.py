@@ -47,7 +47,8 @@ class ObservedScene(NamedTuple):
     small:        int32 [200, 200], 1 + the class of the small thing in that cell, or 0: what no tolerance may hide.
     uncovered:    int32 [200, 200], flat index of the nearest cell that no object covers.
     objects:      float32 [K, OBJECT_CHANNELS], zero rows where there is no object.
-    evidence_row, evidence, fine_from_ego: static columns kept from the past, as genie.evidence.FusedEvidence has them.
+    evidence_block, evidence_row, evidence, fine_from_ego: static columns kept from the past, as
+        genie.evidence.FusedEvidence has them.
     ego_motion:   float32 [3], x (m), y (m), yaw (rad) of the previous ego frame in the present one; zeros at a start.
     ego_velocity: float32 [3], the same as rates of the ego itself: forward, left (m/s), yaw rate (rad/s).
     ego_acceleration: float32 [2], forward (m/s2) and of the yaw rate (rad/s2), the slope over ACCELERATION_S; zeros
@@ -62,6 +63,7 @@ class ObservedScene(NamedTuple):
     small: NDArray[np.int32]
     uncovered: NDArray[np.int32]
     objects: NDArray[np.float32]
+    evidence_block: NDArray[np.int32]
     evidence_row: NDArray[np.int32]
     evidence: NDArray[np.uint8]
     fine_from_ego: NDArray[np.float32]
@@ -119,6 +121,7 @@ def observe(frame: SensorFrame, state: ObserverState) -> tuple[ObservedScene, Ob
         small=small_things(frame.occupancy.semantics),
         uncovered=nearest_uncovered(components.object_id),
         objects=objects,
+        evidence_block=fused.block,
         evidence_row=fused.row,
         evidence=fused.columns,
         fine_from_ego=fused.fine_from_ego,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genie.evidence import FINE_M, FINE_SIDE, NOTHING_KEPT
+from genie.evidence import BLOCK_SIDE, FINE_M, NOTHING_KEPT, PER_BLOCK
 from genie.observation import CENTER, MEASURED, MOVES_ABOVE_M, ObservedScene
 from perception.types import FREE, GRID, GROUND, HORIZONS_S, MOVABLE
 
@@ -91,9 +91,10 @@ def _kept(
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
     """Whether something nearer than the present was kept for each point of the ego frame, and that column."""
     tx, ty, yaw = scene.fine_from_ego.astype(np.float64)
-    i = np.floor((np.cos(yaw) * x - np.sin(yaw) * y + tx) / FINE_M).astype(np.int64).clip(0, FINE_SIDE - 1)
-    j = np.floor((np.sin(yaw) * x + np.cos(yaw) * y + ty) / FINE_M).astype(np.int64).clip(0, FINE_SIDE - 1)
-    row = scene.evidence_row[i, j]
+    last = PER_BLOCK * BLOCK_SIDE - 1
+    i = np.floor((np.cos(yaw) * x - np.sin(yaw) * y + tx) / FINE_M).astype(np.int64).clip(0, last)
+    j = np.floor((np.sin(yaw) * x + np.cos(yaw) * y + ty) / FINE_M).astype(np.int64).clip(0, last)
+    row = scene.evidence_row[scene.evidence_block[i // PER_BLOCK, j // PER_BLOCK] + PER_BLOCK * i + j]
     table = np.concatenate([scene.semantics.reshape(-1, GRID.shape[2]), scene.evidence])
     return row != NOTHING_KEPT, table[row - 1]
 

@@ -79,7 +79,7 @@ def torch_move(scene: ObservedScene, displacement: np.ndarray, trajectory: np.nd
         torch.from_numpy(displacement.astype(np.float32)),
         torch.from_numpy(trajectory.astype(np.float32)),
         no_invention(),
-        KeptColumns(seen.evidence_row, seen.evidence, seen.fine_from_ego),
+        KeptColumns(seen.evidence_block, seen.evidence_row, seen.evidence, seen.fine_from_ego),
     )
     return Shown(torch.from_numpy(as_voxels(moved.rows.numpy())), moved.origin())
 
