@@ -14,10 +14,11 @@ EXTRAS := train,deploy,viz,dev$(if $(ROS_DISTRO),,$(comma)ros)
 setup: $(STAMP)
 	@$(RUN) tools/setup_ros.py
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tools/setup_typings.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=24' setuptools
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[$(EXTRAS)]'
+	$(RUN) tools/setup_typings.py
 	touch $(STAMP)
 
 demo: setup

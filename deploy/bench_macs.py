@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 
 from calib.errors import CheckFailed
-from deploy.spec import GATE, STATE_IN, TICK, Manifest, TensorSpec, tick_of
+from deploy.spec import GATE, STATE_IN, TICK, Manifest, tick_of
 from genie.attention import key_width
 
 _UNCOUNTED = ("Conv", "ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
@@ -69,7 +69,7 @@ def macs_of_tick(of_graphs: Mapping[str, int], buckets: Mapping[int, int]) -> fl
 
 def state_bytes(manifest: Manifest) -> int:
     """What a stream carries from tick to tick: one set of the runtime's two."""
-    return sum(_bytes(spec) for spec in manifest.state().values())
+    return sum(spec.nbytes for spec in manifest.state().values())
 
 
 def cache_bytes(bundle: Path, manifest: Manifest) -> dict[str, CacheBytes]:
@@ -116,8 +116,3 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
             raise CheckFailed(f"the shape of what {path.name} gathers from {name} is unknown")
         total += sum(map(math.prod, taken)) * _FLOAT_BYTES
     return total
-
-
-def _bytes(spec: TensorSpec) -> int:
-    dtype: np.dtype[Any] = np.dtype(spec.dtype)
-    return math.prod(spec.shape) * dtype.itemsize

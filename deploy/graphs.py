@@ -16,18 +16,16 @@ from torch import Tensor, nn
 
 from deploy.spec import (
     COMMAND,
-    CONFIDENCE,
     GATE,
     LINK,
     NEEDED,
+    OUTPUTS,
     PLAN,
     PLAN_GIVEN,
     REFRESH,
-    ROWS,
     STATE_IN,
     STATE_OUT,
     TICK,
-    TRAJECTORY,
     tick_of,
 )
 from genie.command import Command
@@ -43,7 +41,6 @@ from genie.rows import WORDS
 from genie.state import StreamState, empty_state
 from perception.types import FREE, GRID, HORIZONS_S, Occupancy, SensorFrame
 
-OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
 # In the order of GateInput, whose last is the refresh.
 _GATE_READS = ("rows", "raised", "lowered", "object_id", "small", "objects", "ego_motion", "continues", "dt")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ MANIFEST_FILE = "manifest.json"
 PLAN, PLAN_GIVEN, COMMAND = "plan", "plan_given", "command"
 # rows: int32 [H, 200, 200, 4], the same bytes as uint8 voxels [H, 200, 200, 16] (genie/rows.py)
 ROWS, TRAJECTORY, CONFIDENCE = "forecast.rows", "forecast.trajectory", "forecast.confidence"
+OUTPUTS = (ROWS, TRAJECTORY, CONFIDENCE)
 STATE_IN, STATE_OUT, LINK = "state_in.", "state_out.", "link."
 REFRESH, NEEDED, ORDER = "refresh", "needed", "link.order"
 
@@ -46,6 +48,10 @@ class TensorSpec:
 
     def empty(self) -> np.ndarray[Any, Any]:
         return np.zeros(self.shape, np.dtype(self.dtype))
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from calib.errors import InputError
-from deploy.graphs import OUTPUTS, dense_state, gated_state, graphs_of
+from deploy.graphs import dense_state, gated_state, graphs_of
 from deploy.runtime import Runtime
-from deploy.spec import GATE, NEEDED, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
+from deploy.spec import GATE, NEEDED, OUTPUTS, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
 from genie.buckets import START, BucketState, choose_bucket, refresh_due
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_model
