@@ -1,4 +1,4 @@
-"""`geniedrive export` and `geniedrive parity`."""
+"""`geniedrive export`, `geniedrive build` and `geniedrive parity`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command()(export)
+    app.command()(build)
     app.command()(parity)
 
 
@@ -31,6 +32,17 @@ def export(
     manifest = write_export(checkpoint, out, form).manifest
     told = f"bundle {manifest.bundle_id}, {form}, opset {manifest.opset}"
     typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
+
+
+def build(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `geniedrive export` wrote.")],
+    *,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also engines that are right.")] = False,
+) -> None:
+    """Builds the TensorRT engines of a bundle on the machine that will run them. Exit 1 if TensorRT refuses a graph."""
+    from deploy.engine import build_here
+
+    build_here(bundle, rebuild=rebuild)
 
 
 def parity(
