@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
-from deploy.runtime import OnnxRuntime
+from deploy.runtime import open_runtime
 from deploy.spec import COMMAND, CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
 from genie.command import Command, one_hot
 from genie.forecaster import EgoPlan
@@ -36,16 +36,18 @@ class Pipeline:
 
     bundle_id: str  # short sha256 of the manifest
 
-    def __init__(self, bundle: Path, *, threads: int = 2) -> None:
+    def __init__(self, bundle: Path, *, threads: int = 2, backend: str = "ort") -> None:
         """
         Args:
             bundle: folder that `geniedrive export` wrote.
-            threads: of the network.
+            threads: of the network on the CPU.
+            backend: one of deploy.runtime.BACKENDS.
 
         Raises:
-            InputError: the folder is not a whole, unchanged export of this version's grid, classes and horizons.
+            InputError: the folder is not a whole, unchanged export of this version's grid, classes and horizons; or
+                the backend cannot run here.
         """
-        self._runtime = OnnxRuntime(bundle, threads=threads)
+        self._runtime = open_runtime(bundle, backend, threads=threads)
         self.bundle_id = self._runtime.manifest.bundle_id
         self._observer = start_observer()
         self._inferences = 0

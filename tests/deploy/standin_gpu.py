@@ -77,6 +77,7 @@ class StandInGpu:
         self.graphs: dict[int, list[Work]] = {}
         self.destroyed: list[int] = []
         self.pinned: set[int] = set()
+        self.sessions: dict[bytes, onnxruntime.InferenceSession] = {}
         self._current = threading.local()
         self._handles = itertools.count(1)
         self.pycuda_driver = self._pycuda()
@@ -244,8 +245,9 @@ class Engine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.gpu = gpu
-        self.session = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
+        if plan not in gpu.sessions:  # opening one takes a second, and it keeps no state
+            gpu.sessions[plan] = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
+        self.gpu, self.session = gpu, gpu.sessions[plan]
         self.ends = {n.name: n for n in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.num_io_tensors = len(self.ends)
 

@@ -6,7 +6,6 @@ TensorRT-RTX, through the same code.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
