@@ -13,8 +13,8 @@ from calib.transforms import inverse, se3_from_xyz_yaw
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
 from genie.data.synth.config import STREAM_HZ, SynthConfig
-from genie.data.synth.generate import scene_world
 from genie.data.synth.rasterise import rasterise
+from genie.data.synth.world import scene_world
 from genie.training.targets import future_frame
 from perception.types import HORIZONS_S
 

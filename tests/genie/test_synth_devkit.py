@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import generate, scene_world
+from genie.data.synth.generate import generate
 from genie.data.synth.names import VERSION, SceneNames
 from genie.data.synth.sensors import CAMERAS, LIDAR, LIDARSEG
+from genie.data.synth.world import scene_world
 
 CONFIG = SynthConfig(scenes=2, seconds=1.0, seed=7, lidar=True, cameras=True, image_scale=0.1)
 

@@ -14,11 +14,11 @@ from genie.data.npz import read_npz
 from genie.data.scenes import list_scenes
 from genie.data.stream import load_stream
 from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import generate, scene_world
+from genie.data.synth.generate import generate
 from genie.data.synth.masks import RigView
 from genie.data.synth.rasterise import cells, lean_of, rasterise
 from genie.data.synth.scenery import GROUND_Z
-from genie.data.synth.world import Elevation
+from genie.data.synth.world import Elevation, scene_world
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
 CONFIG = SynthConfig(scenes=1, seconds=4.0, seed=3)

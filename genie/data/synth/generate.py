@@ -12,23 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from calib.errors import InputError
 from calib.files import write_json
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.names import SceneNames
 from genie.data.synth.sensor_files import RendererOf, ray_traced
-from genie.data.synth.world import World, build_world
+from genie.data.synth.world import scene_world
 from genie.data.synth.writer import finish, is_finished, part_of, write_scene, write_tables
 
 MANIFEST = "synth.json"
 GENERATOR = 4  # raised when equal configs give other bytes than before
-
-
-def scene_world(config: SynthConfig, index: int) -> World:
-    """The world of scene `index` (from 0). It depends on seed, index and length, not on the other scenes."""
-    return build_world(np.random.default_rng([config.seed, index]), config.frames)
 
 
 def generate(

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from calib.files import atomic_path
 from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import scene_world
 from genie.data.synth.rasterise import rasterise
 from genie.data.synth.render import Renderer
 from genie.data.synth.sensors import LIDARSEG, RIG, LidarSweep, Mount
-from genie.data.synth.world import World, in_ego
+from genie.data.synth.world import World, in_ego, scene_world
 from genie.evaluation.topview import CLASS_COLOURS, scene_image
 from perception.types import CLASS_NAMES
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genie.data.synth.categories import BY_NAME
-from genie.data.synth.config import DT, STREAM_HZ
+from genie.data.synth.config import DT, STREAM_HZ, SynthConfig
 from genie.data.synth.furniture import Standing, furnish
 from genie.data.synth.polylines import Array, unit
 from genie.data.synth.scenery import Scenery, paint
@@ -206,6 +206,11 @@ class World:
         """Which instances are people on their way over a road, [n]."""
         still = np.zeros(len(self._still_point), bool)
         return np.concatenate([self._crossing[round(self._bracket(t)[0] + self._bracket(t)[1])], still])
+
+
+def scene_world(config: SynthConfig, index: int) -> World:
+    """The world of scene `index` (from 0). It depends on seed, index and length, not on the other scenes."""
+    return build_world(np.random.default_rng([config.seed, index]), config.frames)
 
 
 def build_world(rng: np.random.Generator, frames: int) -> World:
