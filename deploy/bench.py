@@ -1,4 +1,4 @@
-"""How long a tick takes: deploy.pipeline.Pipeline.step on ONNX Runtime over a stream (report: deploy.bench_report)."""
+"""How long a tick takes: deploy.pipeline.Pipeline.step over a stream (report: deploy.bench_report)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Spread:
 
     median: float
     p95: float
+    p99: float
     max: float
 
 
@@ -93,7 +94,8 @@ class BundleTimes:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    return Spread(float(np.median(values)), float(np.percentile(values, 95)), float(max(values)))
+    p95, p99 = np.percentile(values, [95, 99])
+    return Spread(float(np.median(values)), float(p95), float(p99), float(max(values)))
 
 
 def measure(
@@ -102,6 +104,7 @@ def measure(
     *,
     every: Sequence[int] | None = None,
     threads: int = 2,
+    backend: str = "ort",
     on_tick: Callable[[], None] = lambda: None,
 ) -> list[BundleTimes]:
     """Times every bundle over the same frames. They take turns, tick by tick, so that a machine that slows down while
@@ -111,14 +114,15 @@ def measure(
         bundles: folders that `geniedrive export` wrote; one may be there twice, to see what is noise.
         clips: each of at least 3 ticks; one at a time is held.
         every: which frames each bundle sees, 10: every tenth; None: all of them.
-        threads: of each network.
+        threads: of each network on the CPU.
+        backend: one of deploy.runtime.BACKENDS.
         on_tick: called after each frame.
 
     Raises:
-        InputError: a bundle is not whole, or a stream is too short.
+        InputError: a bundle is not whole, a stream is too short, or the backend cannot run here.
     """
     times = [_no_times(read_manifest(bundle)) for bundle in bundles]
-    pipelines = [Pipeline(bundle, threads=threads) for bundle in bundles]
+    pipelines = [Pipeline(bundle, threads=threads, backend=backend) for bundle in bundles]
     for pipeline in pipelines:
         pipeline.warm_up()  # as the node does
     steps = every or [1] * len(bundles)

@@ -27,16 +27,22 @@ class CacheBytes(NamedTuple):
     attended: float
 
 
+def static_shapes(path: Path) -> tuple[onnx.GraphProto, dict[str, tuple[int, ...]]]:
+    """A graph with the types of all its tensors, and their shapes by name."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True).graph
+    shapes = {i.name: tuple(i.dims) for i in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    return graph, shapes
+
+
 def macs(path: Path) -> int:
     """Multiply-accumulates of a graph's MatMul and Gemm nodes, from its static shapes: of all its products of matrices.
 
     Raises:
         CheckFailed: another operator does, or a shape is unknown.
     """
-    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True).graph
-    shapes = {i.name: tuple(i.dims) for i in graph.initializer}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    graph, shapes = static_shapes(path)
     total = 0
     for node in graph.node:
         if node.op_type in _UNCOUNTED:
@@ -104,14 +110,12 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
     Raises:
         CheckFailed: the shape of what is gathered is unknown.
     """
-    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True).graph
-    values = (*graph.input, *graph.output, *graph.value_info)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    graph, shapes = static_shapes(path)
     total = 0
     for name in names:
         readers = [node for node in graph.node if name in node.input]
         gathers = all(node.op_type == "Gather" and node.input[0] == name for node in readers)
-        taken = [shapes.get(node.output[0], [0]) for node in readers] if gathers else [shapes[name]]
+        taken = [shapes.get(node.output[0], (0,)) for node in readers] if gathers else [shapes[name]]
         if any(0 in shape for shape in taken):
             raise CheckFailed(f"the shape of what {path.name} gathers from {name} is unknown")
         total += sum(map(math.prod, taken)) * _FLOAT_BYTES

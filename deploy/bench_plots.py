@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calib.files import atomic_path
-from deploy.bench import TICK, spread
+from deploy.bench import APART, TICK, TOTAL, BundleTimes, spread
 from deploy.bench_results import Measured
 from deploy.bench_scaling import ONE_BUCKET, GridTimes
 
@@ -44,6 +44,27 @@ def variants_figure(m: Measured) -> Figure:
     axes.set_xlim(min(medians) / 2, max(p95) * 3)
     axes.set_xlabel("full tick, ms: bar to the median, line to p95; times faster than the dense twin")
     _tidy(axes)
+    return figure
+
+
+def times_figure(bundles: Sequence[BundleTimes]) -> Figure:
+    """Left: every whole tick in order, a scene's first two as rings. Right: columns computed, in how many ticks."""
+    figure = Figure(figsize=(11.0, 4.2), facecolor="white", layout="constrained")
+    times, counts = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    sizes = sorted({k for b in bundles for k in b.buckets})
+    for i, b in enumerate(bundles):
+        colour = (GATED_COLOUR, DENSE_COLOUR, THIRD)[i % 3]
+        ms, apart = b.ticks_ms[TOTAL], [s + t for s in b.starts for t in range(APART)]
+        times.plot(ms, color=colour, lw=1.0, label=f"{b.name} {b.bundle_id}, median {b.later_ms[TOTAL].median:.1f} ms")
+        times.plot(apart, [ms[t] for t in apart], color=colour, marker="o", mfc="none", ls="")
+        width = 0.8 / len(bundles)
+        counts.bar(np.arange(len(sizes)) + i * width, [b.buckets.get(k, 0) for k in sizes], width, color=colour)
+    counts.set_xticks(np.arange(len(sizes)), ["all" if k == 0 else str(k) for k in sizes])
+    _panel(times, "Whole tick", "tick", legend="upper left")
+    times.set_ylim(bottom=0)
+    counts.set_title("Columns computed", color=INK)
+    counts.set_ylabel("ticks")
+    _tidy(counts)
     return figure
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from calib.files import write_json, write_text
 from deploy.bench import TOTAL, BundleTimes
+from deploy.bench_hardware import Clock, Hardware
+from deploy.runtime import BACKENDS
 from perception.types import GRID
 
 SCHEMA = 2
@@ -37,7 +39,8 @@ class Machine:
 class Run:
     """How the figures came about. command: as it was typed, but for the place of the data. date: ISO 8601, UTC.
     others: cores that other programs kept busy meanwhile, on average; None where the kernel does not tell.
-    seconds: that it took, exports included."""
+    seconds: that it took, exports included. backend: one of deploy.runtime.BACKENDS. hardware: at the end of the run.
+    """
 
     machine: Machine
     command: str
@@ -47,6 +50,16 @@ class Run:
     threads: int
     others: float | None
     seconds: float
+    backend: str = "ort"
+    hardware: Hardware | None = None
+
+    @property
+    def not_measured(self) -> tuple[str, ...]:
+        """What this run says nothing of."""
+        if self.backend == "ort":
+            return NOT_MEASURED
+        accelerator = (self.hardware.accelerator if self.hardware else None) or ""
+        return () if "Orin" in accelerator else NOT_MEASURED[2:]
 
 
 def this_machine() -> Machine:
@@ -99,19 +112,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}}
 
 
-def write_report(out: Path, run: Run, bundles: Sequence[BundleTimes]) -> None:
-    """Writes both files, each whole or not at all."""
-    write_json(out / "tick.json", as_tree(run, bundles))
-    write_text(out / "tick.md", as_markdown(run, bundles))
+def write_report(out: Path, run: Run, bundles: Sequence[BundleTimes], baseline: BundleTimes | None = None) -> None:
+    """Writes both files, each whole or not at all. baseline: one of `bundles`, which the others are compared with."""
+    write_json(out / "tick.json", as_tree(run, bundles, baseline))
+    write_text(out / "tick.md", as_markdown(run, bundles, baseline))
 
 
 def run_tree(run: Run) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         **asdict(run),
-        "runtime": "ONNX Runtime, CPU",
+        "runtime": BACKENDS[run.backend],
         "versions": versions(),
-        "not_measured": list(NOT_MEASURED),
+        "not_measured": list(run.not_measured),
     }
 
 
@@ -128,38 +141,60 @@ def times_tree(times: BundleTimes) -> dict[str, Any]:
     }
 
 
-def as_tree(run: Run, bundles: Sequence[BundleTimes]) -> dict[str, Any]:
-    return {**run_tree(run), "bundles": [times_tree(b) for b in bundles]}
+def as_tree(run: Run, bundles: Sequence[BundleTimes], baseline: BundleTimes | None = None) -> dict[str, Any]:
+    rows = [{**times_tree(b), **_against(b, baseline)} for b in bundles]
+    return {**run_tree(run), "bundles": rows}
 
 
-def as_markdown(run: Run, bundles: Sequence[BundleTimes]) -> str:
+def _against(times: BundleTimes, baseline: BundleTimes | None) -> dict[str, float]:
+    return {} if baseline is None else {"speed_up_to_baseline": speed_up(times, baseline)}
+
+
+def speed_up(times: BundleTimes, baseline: BundleTimes) -> float:
+    """Of the median totals."""
+    return baseline.later_ms[TOTAL].median / times.later_ms[TOTAL].median
+
+
+def as_markdown(run: Run, bundles: Sequence[BundleTimes], baseline: BundleTimes | None = None) -> str:
     grid = "x".join(map(str, GRID.shape))
-    times, rates = [], []
+    times, rates, buckets = [], [], []
     for b in bundles:
+        name = f"{b.name} (baseline)" if b is baseline else b.name
         for stage, spread in b.later_ms.items():
             shown = f"**{stage}**" if stage == TOTAL else stage
-            cells = (*b.first_ms[stage], spread.median, spread.p95, spread.max)
-            times.append(f"| {b.name} | {b.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
-        rates.append(f"| {b.name} | {b.bundle_id} | {b.rollouts_per_s:.1f} | {b.predicted_frames_per_s:.1f} |")
+            cells = (*b.first_ms[stage], spread.median, spread.p95, spread.p99, spread.max)
+            times.append(f"| {name} | {b.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
+        against = "" if baseline is None else f"{speed_up(b, baseline):.2f}x"
+        row = f"| {name} | {b.bundle_id} | {b.rollouts_per_s:.1f} | {b.predicted_frames_per_s:.1f} | {against} |"
+        rates.append(row)
+        ticks = ", ".join(f"{k}: {count}" for k, count in b.buckets.items()) if any(b.rows) else "all, always"
+        buckets.append(f"| {name} | {b.bundle_id} | {ticks} |")
+    threads = f", {run.threads} threads" if run.backend == "ort" else ""
     return "\n".join(
         [
             "# Time of a tick",
             "",
-            f"`Pipeline.step` on ONNX Runtime (CPU, {run.threads} threads), {run.ticks} ticks of the stream "
+            f"`Pipeline.step` on {BACKENDS[run.backend]}{threads}; {run.ticks} ticks of the stream "
             f"`{run.stream}` ({grid} voxels), from occupancy to forecast; perception is not in it. "
             f"{'The bundles took turns, tick by tick. ' if len(bundles) > 1 else ''}"
             "Milliseconds, after a warm-up as on the car; the first two ticks of each scene, in which everything is "
             "computed anew, are in no other column.",
             "",
-            "| model | bundle | stage | 1st tick | 2nd tick | median | p95 | max |",
-            "|---|---|---|---:|---:|---:|---:|---:|",
+            "| model | bundle | stage | 1st tick | 2nd tick | median | p95 | p99 | max |",
+            "|---|---|---|---:|---:|---:|---:|---:|---:|",
             *times,
             "",
             f"Converted, from the median total. {ROLLOUT}",
             "",
-            "| model | bundle | full rollouts/s | predicted frames/s |",
-            "|---|---|---:|---:|",
+            "| model | bundle | full rollouts/s | predicted frames/s | faster than the baseline |",
+            "|---|---|---:|---:|---:|",
             *rates,
+            "",
+            "Columns computed, and in how many ticks:",
+            "",
+            "| model | bundle | columns: ticks |",
+            "|---|---|---|",
+            *buckets,
             "",
             *footer(run),
         ]
@@ -177,12 +212,13 @@ def footer(run: Run) -> list[str]:
     machine = run.machine
     others = "not known" if run.others is None else f"{run.others:.2f} cores"
     return [
-        f"{', '.join(NOT_MEASURED)}: not measured.",
+        f"{', '.join(run.not_measured)}: not measured." if run.not_measured else "",
         "",
         "| | |",
         "|---|---|",
         f"| CPU | {machine.cpu}, {machine.cores} cores |",
         f"| OS | {machine.os} |",
+        *(_hardware_rows(run.hardware) if run.hardware else []),
         f"| load before the run | {machine.load:.2f} |",
         f"| other programs during the run | {others} |",
         f"| the run took | {run.seconds / 60:.1f} min |",
@@ -191,3 +227,25 @@ def footer(run: Run) -> list[str]:
         f"| command | `{run.command}` |",
         "",
     ]
+
+
+def _hardware_rows(hardware: Hardware) -> list[str]:
+    """What the machine does not tell is left out."""
+    told = {
+        "GPU": hardware.accelerator,
+        "power mode": hardware.mode,
+        "CPU clock": _clock(hardware.cpu, hardware.governor),
+        "GPU clock": _clock(hardware.gpu, None),
+        "memory clock": None if hardware.emc_mhz is None else f"{hardware.emc_mhz:.0f} MHz",
+        "temperatures": ", ".join(f"{zone} {degrees:.0f}" for zone, degrees in hardware.celsius.items()) or None,
+        "most memory of the process": f"{hardware.peak_ram_mb:.0f} MB",
+        "used memory of the GPU": None if hardware.gpu_used_mb is None else f"{hardware.gpu_used_mb:.0f} MB",
+    }
+    return [f"| {name} | {value} |" for name, value in told.items() if value is not None]
+
+
+def _clock(clock: Clock, governor: str | None) -> str | None:
+    if clock.now is None:
+        return None
+    bounds = "" if clock.least is None else f", between {clock.least:.0f} and {clock.most:.0f}"
+    return f"{clock.now:.0f} MHz{bounds}{f', {governor}' if governor else ''}"

@@ -16,7 +16,7 @@ from deploy.spec import STATE_IN, STATE_OUT, GraphSpec, TensorSpec
 from genie.buckets import BucketState
 
 Array = np.ndarray[Any, Any]
-BACKENDS = ("ort", "trt")  # ONNX Runtime on the CPU; TensorRT on the GPU
+BACKENDS = {"ort": "ONNX Runtime, CPU", "trt": "TensorRT, GPU"}
 _STATE = (STATE_IN, STATE_OUT)
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
 

@@ -1,4 +1,4 @@
-"""`geniedrive bench`."""
+"""`geniedrive bench` and `geniedrive roofline`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,16 +20,23 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command of this file."""
+    """Adds the commands of this file."""
     app.command()(bench)
+    app.command()(roofline)
 
 
 def bench(
-    *,
     bundle: Annotated[
         list[Path] | None,
-        typer.Option(help="Time these exports instead; more than one take turns."),
+        typer.Argument(help="Time these exports instead of the variants; more than one take turns."),
     ] = None,
+    *,
+    baseline: Annotated[
+        Path | None, typer.Option(help="One more export, which the others are compared with, tick by tick.")
+    ] = None,
+    backend: Annotated[
+        Literal["ort", "trt"], typer.Option(help="What runs them: ONNX Runtime, or TensorRT (see `build`).")
+    ] = "ort",
     out: Annotated[Path, typer.Option(help="Folder for tick.md, tick.json and the plots.")] = Path("docs/benchmarks"),
     dataroot: Annotated[
         Path | None, typer.Option(help="Folder with stream/; without it, a synthetic town is driven through.")
@@ -43,10 +50,13 @@ def bench(
         list[str] | None, typer.Option(help="Of the untrained model; the dense twin and the default always run.")
     ] = None,
 ) -> None:
-    """Times the tick on ONNX Runtime: the gated model, each technique alone, their dense twin; and how time grows."""
+    """Times the tick of exports; or of the gated model, each technique alone and their dense twin, and how it grows."""
+    import dataclasses
     import sys
     from datetime import datetime, timezone
 
+    from calib.errors import InputError
+    from deploy.bench_hardware import read_hardware
     from deploy.bench_report import OthersAtWork, Run, this_machine
     from deploy.bench_streams import SYNTHETIC_TICKS, bench_streams
     from deploy.bundle_files import verify_bundle
@@ -54,22 +64,48 @@ def bench(
 
     machine, others = this_machine(), OthersAtWork()  # before our own work shows in its load
     variants = variants_named(variant or [])
-    for folder in bundle or []:
+    if not bundle and (baseline is not None or backend != "ort"):
+        raise InputError(
+            "--baseline or --backend without an export",
+            expected="folders that `geniedrive export` wrote",
+            fix="name them before the options",
+        )
+    bundles = [*(bundle or []), *([baseline] if baseline else [])]
+    for folder in bundles:
         verify_bundle(folder)
-    streams = bench_streams(dataroot, scene, ticks, label, least=0 if bundle else SYNTHETIC_TICKS)
+    streams = bench_streams(dataroot, scene, ticks, label, least=0 if bundles else SYNTHETIC_TICKS)
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
-        measured = _time(bundle, streams, threads) if bundle else _compare(variants, streams, rounds, threads)
+        measured = (
+            _time(bundles, streams, threads, backend) if bundles else _compare(variants, streams, rounds, threads)
+        )
     except KeyboardInterrupt:
         typer.echo("stopped; nothing was written", err=True)
         raise typer.Exit(130) from None
     command = _command(sys.argv[1:], dataroot)
     run = Run(machine, command, began, streams.name, ticks, threads, others.cores(), others.seconds())
+    run = dataclasses.replace(run, backend=backend, hardware=read_hardware(backend))
     if isinstance(measured, list):
-        _write_times(out, run, measured)
+        _write_times(out, run, measured, measured[-1] if baseline else None)
     else:
         _write_comparison(out, run, measured)
-    typer.echo(f"{out / 'tick.md'} and {out / 'tick.json'} written; GPU, TensorRT and Orin: not measured")
+    missing = f"; {', '.join(run.not_measured)}: not measured" if run.not_measured else ""
+    typer.echo(f"{out / 'tick.md'} and {out / 'tick.json'} written{missing}")
+
+
+def roofline(
+    bundle: Annotated[list[Path], typer.Argument(help="Folders that `geniedrive export` wrote, in fp32.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/benchmarks/roofline.md"),
+) -> None:
+    """Computes the least time of a tick on Jetson AGX Orin in each power mode and precision. Measures nothing."""
+    from deploy.bundle_files import verify_bundle
+    from deploy.roofline import write_roofline
+
+    for folder in bundle:
+        verify_bundle(folder)
+    write_roofline(out, bundle, "geniedrive roofline " + " ".join(folder.name for folder in bundle))
+    typer.echo(f"{out} written: computed, not measured")
 
 
 def _command(arguments: list[str], dataroot: Path | None) -> str:
@@ -80,13 +116,19 @@ def _command(arguments: list[str], dataroot: Path | None) -> str:
     return typed if dataroot is None else typed.replace(shlex.quote(str(dataroot)), "$DATAROOT")
 
 
-def _time(bundles: list[Path], streams: Streams, threads: int) -> list[BundleTimes]:
+def _time(bundles: list[Path], streams: Streams, threads: int, backend: str) -> list[BundleTimes]:
     from deploy.bench import measure
 
     total = sum(clip.ticks for clip in streams.short)
     with _progress() as report:
         done = itertools.count(1)
-        return measure(bundles, streams.short, threads=threads, on_tick=lambda: report("timing", next(done), total))
+        return measure(
+            bundles,
+            streams.short,
+            threads=threads,
+            backend=backend,
+            on_tick=lambda: report("timing", next(done), total),
+        )
 
 
 def _compare(variants: list[Variant], streams: Streams, rounds: int, threads: int) -> Measured:
@@ -115,10 +157,16 @@ def _progress() -> Iterator[Report]:
         yield report
 
 
-def _write_times(out: Path, run: Run, times: list[BundleTimes]) -> None:
+def _write_times(out: Path, run: Run, times: list[BundleTimes], baseline: BundleTimes | None) -> None:
     from deploy.bench_report import write_report
 
-    write_report(out, run, times)
+    write_report(out, run, times, baseline)
+    try:
+        from deploy.bench_plots import times_figure, write_figure
+    except ModuleNotFoundError:
+        typer.echo("no picture: matplotlib is not installed here (the extra viz)")
+    else:
+        write_figure(times_figure(times), out / "times.png")
     _print(times)
 
 
@@ -146,11 +194,11 @@ def _print(times: list[BundleTimes]) -> None:
     from rich.table import Table
 
     table = Table("model", "bundle", "stage", title="ms; the first two ticks of each scene apart")
-    for column in ("1st tick", "2nd tick", "median", "p95", "max"):
+    for column in ("1st tick", "2nd tick", "median", "p95", "p99", "max"):
         table.add_column(column, justify="right")
     for b in times:
         for stage, spread in b.later_ms.items():
-            cells = (*b.first_ms[stage], spread.median, spread.p95, spread.max)
+            cells = (*b.first_ms[stage], spread.median, spread.p95, spread.p99, spread.max)
             table.add_row(b.name, b.bundle_id, stage, *(f"{ms:.1f}" for ms in cells))
     console = Console()
     console.print(table)

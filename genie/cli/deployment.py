@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,6 +57,9 @@ def parity(
     scene: Annotated[str | None, typer.Option(help="Scene name, e.g. scene-0061.")] = None,
     ticks: Annotated[int, typer.Option(min=1, help="Frames, with the state carried from each to the next.")] = 50,
     threads: Annotated[int, typer.Option(min=1, help="Of each of the two.")] = 2,
+    backend: Annotated[
+        Literal["ort", "trt"], typer.Option(help="What is compared: ONNX Runtime, or TensorRT (see `build`).")
+    ] = "ort",
 ) -> None:
     """Compares the exported graph with PyTorch over a stream. Exit 1 past a limit of the manifest."""
     import torch
@@ -65,12 +68,12 @@ def parity(
     from calib.errors import CheckFailed
     from deploy.parity import compare
     from deploy.parity_stream import parity_stream
-    from deploy.runtime import OnnxRuntime
+    from deploy.runtime import open_runtime
     from deploy.torch_runtime import TorchRuntime, bundled_model
     from genie.training.checkpoint import load_model
 
     torch.set_num_threads(threads)
-    candidate = OnnxRuntime(bundle, threads=threads)
+    candidate = open_runtime(bundle, backend, threads=threads)
     model = load_model(checkpoint)[0] if checkpoint else bundled_model(bundle, candidate.manifest)
     stream = parity_stream(dataroot, scene, ticks)
     with Progress(transient=True) as bar:
@@ -78,19 +81,20 @@ def parity(
         reference = TorchRuntime(model, candidate.manifest.form)
         report = compare(reference, candidate, stream, ticks, on_tick=lambda: bar.advance(task))
     checks = report.checks(candidate.manifest.limits)
-    _print_parity(report, checks, stream.name)
+    _print_parity(report, checks, stream.name, backend)
     failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in checks if not c.passed]
     if failed:
         raise CheckFailed("; ".join(failed))
 
 
-def _print_parity(report: ParityReport, checks: list[Check], stream: str) -> None:
+def _print_parity(report: ParityReport, checks: list[Check], stream: str, backend: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    tensors = Table(
-        "tensor", "largest", "mean", title=f"ONNX Runtime against PyTorch, {report.ticks} ticks of {stream}"
-    )
+    from deploy.runtime import BACKENDS
+
+    candidate = BACKENDS[backend]
+    tensors = Table("tensor", "largest", "mean", title=f"{candidate} against PyTorch, {report.ticks} ticks of {stream}")
     for d in report.differences:
         tensors.add_row(d.name, f"{d.largest:.2e}", f"{d.mean:.2e}")
     verdicts = Table("check", "found", "limit", "")
@@ -99,6 +103,6 @@ def _print_parity(report: ParityReport, checks: list[Check], stream: str) -> Non
     console = Console()
     console.print(tensors, verdicts)
     console.print(
-        f"forecast mIoU {report.miou[0]:.2f} (PyTorch), {report.miou[1]:.2f} (ONNX Runtime); "
+        f"forecast mIoU {report.miou[0]:.2f} (PyTorch), {report.miou[1]:.2f} ({candidate}); "
         f"median tick {report.tick_ms[0]:.0f} and {report.tick_ms[1]:.0f} ms"
     )

@@ -43,12 +43,15 @@ def node(
     *,
     bundle: Annotated[Path, typer.Option(help="Folder of the exported model.")] = DEFAULT_BUNDLE,
     params: Annotated[
-        Path | None, typer.Option(help="ROS 2 parameter file; its values win over --stamp-clock.")
+        Path | None, typer.Option(help="ROS 2 parameter file; its values win over the other options.")
     ] = None,
     stamp_clock: Annotated[
         Literal["data", "ros"],
         typer.Option(help="Stamps against the data's own time (replay) or against the ROS clock (a car)."),
     ] = "data",
+    backend: Annotated[
+        Literal["ort", "trt"], typer.Option(help="What runs the network: ONNX Runtime, or TensorRT (see `build`).")
+    ] = "ort",
 ) -> None:
     """Starts the forecast node, configured and active. Ctrl-C ends it."""
     from calib.errors import InputError
@@ -61,6 +64,8 @@ def node(
         f"bundle_path:={bundle.resolve()}",
         "-p",
         f"stamp_clock:={stamp_clock}",
+        "-p",
+        f"backend:={backend}",
     ]
     if params is not None:
         if not params.is_file():

@@ -69,7 +69,7 @@ def test_the_command_writes_what_it_measured(
     bundle: Path, tmp_path: Path, geniedrive: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "benchmarks"
-    assert geniedrive("bench", "--bundle", bundle, "--ticks", 4, "--threads", 1, "--out", out) == 0
+    assert geniedrive("bench", bundle, "--ticks", 4, "--threads", 1, "--out", out) == 0
     said, markdown = capsys.readouterr().out, (out / "tick.md").read_text(encoding="utf-8")
     tree = json.loads((out / "tick.json").read_text(encoding="utf-8"))
     (row,) = tree["bundles"]
@@ -77,20 +77,20 @@ def test_the_command_writes_what_it_measured(
     assert row["rollouts_per_s"] == pytest.approx(1e3 / np.median(row["ticks_ms"][TOTAL][2:]))
     for text in (said, markdown):
         assert f"{row['rollouts_per_s']:.1f}" in text and f"{row['predicted_frames_per_s']:.1f}" in text
-    command = f"geniedrive bench --bundle {bundle} --ticks 4 --threads 1 --out {out}"
+    command = f"geniedrive bench {bundle} --ticks 4 --threads 1 --out {out}"
     assert tree["command"] == command and command in markdown
     assert tree["not_measured"] == ["GPU", "TensorRT", "Jetson Orin"]
     assert "GPU, TensorRT, Jetson Orin: not measured." in markdown
     assert tree["machine"]["cores"] >= 1 and tree["machine"]["cpu"] in markdown
     assert tree["versions"]["onnxruntime"] in markdown and tree["date"] in markdown
-    assert sorted(p.name for p in out.iterdir()) == ["tick.json", "tick.md"]
+    assert sorted(p.name for p in out.iterdir()) == ["tick.json", "tick.md", "times.png"]
 
 
 def test_a_bundle_that_is_not_whole_leaves_the_older_report(
     tmp_path: Path, geniedrive: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tick.md").write_text("older")
-    assert geniedrive("bench", "--bundle", tmp_path / "none", "--out", tmp_path) == 2
+    assert geniedrive("bench", tmp_path / "none", "--out", tmp_path) == 2
     assert "manifest.json" in capsys.readouterr().err
     assert [p.read_text() for p in tmp_path.iterdir()] == ["older"]
 
@@ -107,7 +107,7 @@ def test_the_table_has_a_row_for_each_stage_of_each_bundle() -> None:
     times = [BundleTimes(name, "0", {s: [4.0, 3.0, 1.0, 2.0] for s in STAGES}, starts=[0]) for name in ("tiny", "edge")]
     markdown = as_markdown(run, times)
     rows = re.findall(
-        r"^\| (\w+) \| 0 \| \**(\w+)\** \| 4\.0 \| 3\.0 \| 1\.5 \| 1\.9 \| 2\.0 \|$", markdown, re.MULTILINE
+        r"^\| (\w+) \| 0 \| \**(\w+)\** \| 4\.0 \| 3\.0 \| 1\.5 \| 1\.9 \| 2\.0 \| 2\.0 \|$", markdown, re.MULTILINE
     )
     assert rows == [(name, stage) for name in ("tiny", "edge") for stage in STAGES]
     assert "took turns" in markdown and "| other programs during the run | 0.25 cores |" in markdown

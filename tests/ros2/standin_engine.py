@@ -30,7 +30,7 @@ def warp(semantics: NDArray[np.uint8], source_from_target: NDArray[np.float64]) 
 
 
 class StandInEngine:
-    def __init__(self, bundle: Path, threads: int) -> None:
+    def __init__(self, bundle: Path, threads: int, backend: str) -> None:
         self.bundle_id = "stand-in"
         self._previous: SensorFrame | None = None
         self._count = 0

@@ -43,13 +43,13 @@ class Engine(ForecastEngine, Protocol):
     def warm_up(self) -> None: ...
 
 
-EngineFactory = Callable[[Path, int], Engine]
+EngineFactory = Callable[[Path, int, str], Engine]
 
 
-def load_pipeline(bundle: Path, threads: int) -> Engine:
+def load_pipeline(bundle: Path, threads: int, backend: str) -> Engine:
     from deploy.pipeline import Pipeline
 
-    return Pipeline(bundle, threads=threads)
+    return Pipeline(bundle, threads=threads, backend=backend)
 
 
 Transition = Callable[["ForecastNode", LifecycleState], TransitionCallbackReturn]
@@ -91,7 +91,8 @@ class ForecastNode(LifecycleNode):
         self.configure_error = None
         try:
             self._chosen = parameters.read(self)
-            self._engine = self._engine_factory(Path(self._chosen.bundle_path), self._chosen.threads)
+            chosen = self._chosen
+            self._engine = self._engine_factory(Path(chosen.bundle_path), chosen.threads, chosen.backend)
             self._engine.warm_up()
         except InputError as error:
             self._engine, self.configure_error = None, error

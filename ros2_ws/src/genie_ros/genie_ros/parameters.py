@@ -10,6 +10,7 @@ from rclpy.node import Node
 
 from calib.errors import InputError
 from deploy.live import LiveLimits
+from deploy.runtime import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class NodeParameters:
     """Read once, at configuration; what may change later is read where it is used (`points_horizon`)."""
 
     bundle_path: str
+    backend: str
     threads: int
     publish_rate: float
     stamp_clock: str
@@ -46,6 +48,11 @@ _NUMBERS: dict[str, tuple[int | float, str, int | float, int | float]] = {
 }
 _STRINGS: dict[str, tuple[str, str, str]] = {
     "bundle_path": ("", "Folder of the exported model: manifest and ONNX.", "an absolute path"),
+    "backend": (
+        "ort",
+        "What runs the network: 'ort', ONNX Runtime on the CPU; 'trt', the engines that `geniedrive build` made here.",
+        "ort or trt",
+    ),
     "stamp_clock": (
         "ros",
         "What the input's stamps are measured against: 'ros', the ROS clock (a car, or a bag with /clock and "
@@ -102,10 +109,15 @@ def read(node: Node) -> NodeParameters:
         raise InputError(
             f"stamp_clock is {value['stamp_clock']!r}", expected="'data' or 'ros'", fix="set the parameter"
         )
+    if value["backend"] not in BACKENDS:
+        raise InputError(
+            f"backend is {value['backend']!r}", expected=f"one of {', '.join(BACKENDS)}", fix="set the parameter"
+        )
     if not value["bundle_path"]:
         raise InputError("bundle_path is empty", expected="the folder of an exported model", fix="set the parameter")
     return NodeParameters(
         bundle_path=value["bundle_path"],
+        backend=value["backend"],
         threads=value["threads"],
         publish_rate=value["publish_rate"],
         stamp_clock=value["stamp_clock"],

@@ -21,7 +21,7 @@ class StandInEngine:
 
     bundle_id = "stand-in"
 
-    def __init__(self, bundle: Path, threads: int) -> None:
+    def __init__(self, bundle: Path, threads: int, backend: str) -> None:
         if bundle.name == "broken":
             raise InputError("sha256 does not match", expected="the manifest's", fix="export again", path=bundle)
         if bundle.name == "bug":
@@ -101,7 +101,12 @@ def test_parameters_of_another_type_or_out_of_range_are_refused(arguments: list[
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [(["-p", "stamp_clock:=wall", "-p", "bundle_path:=/b"], "stamp_clock"), ([], "bundle_path")]
+    ("arguments", "says"),
+    [
+        (["-p", "stamp_clock:=wall", "-p", "bundle_path:=/b"], "stamp_clock"),
+        (["-p", "backend:=tpu", "-p", "bundle_path:=/b"], "backend"),
+        ([], "bundle_path"),
+    ],
 )
 def test_values_that_cannot_be_used_fail_the_configuration(arguments: list[str], says: str) -> None:
     rclpy.init(args=["--ros-args", *arguments])
