@@ -95,6 +95,19 @@ def test_a_bundle_that_is_not_whole_leaves_the_older_report(
     assert [p.read_text() for p in tmp_path.iterdir()] == ["older"]
 
 
+def test_a_backend_or_baseline_needs_an_export_and_the_backend_its_library(
+    bundle: Path, tmp_path: Path, geniedrive: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, says in (
+        (["--backend", "trt"], "without an export"),
+        (["--baseline", bundle], "without an export"),
+        ([bundle, "--backend", "trt", "--ticks", 3], "no TensorRT here"),
+    ):
+        assert geniedrive("bench", *options, "--out", tmp_path) == 2
+        assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_too_few_ticks_or_frames(bundle: Path, stream: Sequence) -> None:
     with pytest.raises(ValueError, match="2 ticks"):
         measure([bundle], [Clip(stream, 2)])

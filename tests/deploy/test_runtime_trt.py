@@ -6,6 +6,7 @@ A STAND-IN (standin_gpu.py) takes the place of tensorrt, pycuda and libcuda: no 
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import sys
 import threading
@@ -237,6 +238,17 @@ def test_the_pipeline_runs_on_it(
         np.testing.assert_array_equal(found.semantics, as_voxels(expected[ROWS]))
         np.testing.assert_array_equal(found.trajectory, expected[TRAJECTORY])
         np.testing.assert_array_equal(found.confidence, expected[CONFIDENCE])
+
+
+def test_the_benchmark_runs_on_it_and_names_the_gpu(
+    engines: Path, gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, geniedrive: Callable[..., int]
+) -> None:
+    gpu.install(monkeypatch)
+    assert geniedrive("bench", engines, "--backend", "trt", "--ticks", 3, "--out", tmp_path) == 0
+    tree = json.loads((tmp_path / "tick.json").read_text(encoding="utf-8"))
+    assert tree["runtime"] == "TensorRT, GPU" and tree["not_measured"] == ["Jetson Orin"]
+    assert tree["hardware"]["accelerator"] == "STAND-IN (SM 8.7), TensorRT 10.3.0, CUDA 12.6"
+    assert tree["hardware"]["gpu_used_mb"] == 24 * 1024
 
 
 def test_an_engine_of_another_machine_is_refused(
