@@ -15,6 +15,8 @@ from calib.errors import InputError
 from calib.files import write_json
 from deploy.spec import GraphSpec, Manifest
 
+BUILD = "build the engines on this machine with `geniedrive build DIR`"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -83,9 +85,6 @@ def check_stamp(engine: Path, wanted: Stamp) -> None:
             fix=BUILD,
             path=engine,
         )
-
-
-BUILD = "build the engines on this machine with `geniedrive build DIR`"
 
 
 def read_stamp(engine: Path) -> Stamp:

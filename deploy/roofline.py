@@ -22,8 +22,10 @@ from typing import NamedTuple
 
 import onnx
 
+from calib.errors import InputError
 from calib.files import write_text
 from deploy.bench_macs import macs, static_shapes
+from deploy.engine_stamp import stamp_fields
 from deploy.spec import GATE, TICK, Manifest, read_manifest, tick_of
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -142,10 +144,19 @@ def steps_of(manifest: Manifest) -> dict[str, tuple[str, ...]]:
 
 
 def write_roofline(out: Path, bundles: Iterable[Path], command: str) -> None:
-    """Writes OUT, a page for all bundles."""
+    """Writes OUT, a page for all bundles.
+
+    Raises:
+        InputError: a bundle is not one, or not of fp32: the bytes of the others follow from its tensors.
+    """
     parts = [_HEADER.format(command=command)]
     for bundle in bundles:
         manifest = read_manifest(bundle)
+        precision = stamp_fields(manifest).precision
+        if precision != "fp32":
+            raise InputError(
+                f"a bundle of {precision}", expected="one of fp32", fix="export with fp32, which tells all", path=bundle
+            )
         parts.append(_page(manifest, count(bundle, manifest)))
     write_text(out, "\n".join(parts))
 

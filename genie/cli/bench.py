@@ -51,7 +51,6 @@ def bench(
     ] = None,
 ) -> None:
     """Times the tick of exports; or of the gated model, each technique alone and their dense twin, and how it grows."""
-    import dataclasses
     import sys
     from datetime import datetime, timezone
 
@@ -83,8 +82,8 @@ def bench(
         typer.echo("stopped; nothing was written", err=True)
         raise typer.Exit(130) from None
     command = _command(sys.argv[1:], dataroot)
-    run = Run(machine, command, began, streams.name, ticks, threads, others.cores(), others.seconds())
-    run = dataclasses.replace(run, backend=backend, hardware=read_hardware(backend))
+    took = others.cores(), others.seconds()
+    run = Run(machine, command, began, streams.name, ticks, threads, *took, backend, read_hardware(backend))
     if isinstance(measured, list):
         _write_times(out, run, measured, measured[-1] if baseline else None)
     else:
