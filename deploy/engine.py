@@ -2,7 +2,8 @@
 
 DIR/NAME.engine        beside NAME.onnx, for each graph
 DIR/NAME.engine.json   its stamp (deploy.engine_stamp)
-DIR/timing-*.cache     what TensorRT measured while it built: the next build on an equal machine takes seconds
+DIR/timing-*.cache     what TensorRT measured while it built: it is not measured again. --timings FOLDER keeps it
+                       elsewhere, for the next bundle
 
 The networks are strongly typed: every type is what the ONNX graph says, and no flag changes a precision.
 """
@@ -62,6 +63,7 @@ def build(
     target: Target,
     *,
     rebuild: bool = False,
+    timings: Path | None = None,
     prepare: Callable[[Any], None] = lambda config: None,
     on_graph: Callable[[Built], None] = lambda built: None,
 ) -> list[Built]:
@@ -72,6 +74,7 @@ def build(
         api: the module tensorrt, or another of the same API.
         target: this machine, as `target_of` tells.
         rebuild: those that are right, too.
+        timings: folder of timing caches; None: the bundle's.
         prepare: sets more of the builder's configuration.
         on_graph: called after each.
 
@@ -84,7 +87,7 @@ def build(
         start, path = time.perf_counter(), engine_path(bundle, graph)
         kept = not rebuild and _is_right(path, manifest, graph, target)
         if not kept:
-            plan = build_plan(api, Path(bundle) / graph.file, cache_path(bundle, target), prepare)
+            plan = build_plan(api, Path(bundle) / graph.file, cache_path(timings or bundle, target), prepare)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(plan)
             expected_stamp(manifest, graph, target, sha256_of(path)).write(path)
@@ -148,10 +151,10 @@ def engine_path(bundle: Path, graph: GraphSpec) -> Path:
     return (Path(bundle) / graph.file).with_suffix(".engine")
 
 
-def cache_path(bundle: Path, target: Target) -> Path:
+def cache_path(folder: Path, target: Target) -> Path:
     """Timings hold for one device and version alone."""
     gpu = re.sub(r"[^A-Za-z0-9]+", "_", target.gpu)
-    return Path(bundle) / f"timing-{gpu}-sm{target.sm}-cuda{target.cuda}-tensorrt{target.tensorrt}.cache"
+    return Path(folder) / f"timing-{gpu}-sm{target.sm}-cuda{target.cuda}-tensorrt{target.tensorrt}.cache"
 
 
 def _is_right(path: Path, manifest: Manifest, graph: GraphSpec, target: Target) -> bool:
@@ -164,8 +167,8 @@ def _is_right(path: Path, manifest: Manifest, graph: GraphSpec, target: Target) 
     return True
 
 
-def build_here(bundle: Path, *, rebuild: bool = False) -> list[Built]:
-    """Builds for this machine, and says what it does.
+def build_here(bundle: Path, *, rebuild: bool = False, timings: Path | None = None) -> list[Built]:
+    """As `build`, for this machine, and says what it does.
 
     Raises:
         InputError: no TensorRT, no GPU, or the bundle is not whole.
@@ -176,7 +179,7 @@ def build_here(bundle: Path, *, rebuild: bool = False) -> list[Built]:
     target = target_of(api, gpu)
     print(f"{target.gpu} (SM {target.sm}), TensorRT {target.tensorrt}, CUDA {target.cuda}", flush=True)
     with gpu.current():
-        return build(bundle, api, target, rebuild=rebuild, on_graph=_tell)
+        return build(bundle, api, target, rebuild=rebuild, timings=timings, on_graph=_tell)
 
 
 def _tell(built: Built) -> None:
@@ -190,9 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
     command = parser.add_subparsers(required=True).add_parser("build", help="builds them on this machine")
     command.add_argument("bundle", type=Path, help="folder that `geniedrive export` wrote")
     command.add_argument("--rebuild", action="store_true", help="also those that are right")
+    command.add_argument("--timings", type=Path, help="folder of timing caches that outlives the bundle")
     chosen = parser.parse_args(arguments)
     try:
-        build_here(chosen.bundle, rebuild=chosen.rebuild)
+        build_here(chosen.bundle, rebuild=chosen.rebuild, timings=chosen.timings)
     except InputError as error:
         print(f"deploy.engine: {error}", file=sys.stderr)
         return 2

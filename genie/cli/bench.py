@@ -72,6 +72,7 @@ def bench(
     bundles = [*(bundle or []), *([baseline] if baseline else [])]
     for folder in bundles:
         verify_bundle(folder)
+    read_hardware(backend)  # says at once what the backend lacks here
     streams = bench_streams(dataroot, scene, ticks, label, least=0 if bundles else SYNTHETIC_TICKS)
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:

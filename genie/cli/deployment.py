@@ -38,11 +38,12 @@ def build(
     bundle: Annotated[Path, typer.Argument(help="Folder that `geniedrive export` wrote.")],
     *,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Also engines that are right.")] = False,
+    timings: Annotated[Path | None, typer.Option(help="Folder of timing caches that outlives the bundle.")] = None,
 ) -> None:
     """Builds the TensorRT engines of a bundle on the machine that will run them. Exit 1 if TensorRT refuses a graph."""
     from deploy.engine import build_here
 
-    build_here(bundle, rebuild=rebuild)
+    build_here(bundle, rebuild=rebuild, timings=timings)
 
 
 def parity(

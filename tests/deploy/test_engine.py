@@ -66,6 +66,10 @@ def test_what_is_right_is_kept_and_the_timings_go_on(dense: Path) -> None:
     assert cache_path(dense, ORIN).read_bytes() == b"bb", "the second build did not start from the first one's timings"
     built_for(replace(ORIN, tensorrt="10.7.0"), dense, gpu)
     assert len(gpu.calls) == 3 and cache_path(dense, replace(ORIN, tensorrt="10.7.0")).read_bytes() == b"b"
+    elsewhere = dense.parent / "timings"
+    for _ in range(2):
+        built_for(ORIN, dense, gpu, rebuild=True, timings=elsewhere)
+    assert cache_path(elsewhere, ORIN).read_bytes() == b"bb" == cache_path(dense, ORIN).read_bytes()
 
 
 OTHER: dict[str, object] = {
