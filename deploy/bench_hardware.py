@@ -102,7 +102,8 @@ def _accelerator() -> tuple[str, float]:
     from deploy.engine import load_tensorrt, target_of
     from deploy.runtime_cuda import open_gpu
 
+    api = load_tensorrt()
     gpu = open_gpu()
-    target = target_of(load_tensorrt(), gpu)
+    target = target_of(api, gpu)
     told = f"{target.gpu} (SM {target.sm}), TensorRT {target.tensorrt}, CUDA {target.cuda}"
     return told, gpu.used_bytes() / 2**20
