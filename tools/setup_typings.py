@@ -9,6 +9,7 @@ Nor may they lie among the packages: their folder `tensorrt` would be taken for 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -29,12 +30,15 @@ REPAIRS = (
 
 def main() -> None:
     folder = Path(sysconfig.get_paths()["data"]) / "typings"
-    if (folder / "tensorrt_bindings" / "tensorrt.pyi").is_file():
+    if folder.is_dir():
         return
-    install = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--upgrade"]
-    subprocess.run([sys.executable, "-m", "pip", *install, "--target", str(folder), STUBS], check=True)
-    for path in folder.rglob("*.pyi"):
+    fresh = folder.with_name("typings.new")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was stopped
+    install = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    subprocess.run([sys.executable, "-m", "pip", *install, "--target", str(fresh), STUBS], check=True)
+    for path in fresh.rglob("*.pyi"):
         write_text(path, repaired(path.read_text(encoding="utf-8")))
+    fresh.rename(folder)
 
 
 def repaired(stub: str) -> str:
