@@ -45,6 +45,11 @@ def engines(bundle: Path, gpu: StandInGpu, tmp_path_factory: pytest.TempPathFact
     return built(bundle, gpu, tmp_path_factory.mktemp("engines") / "gated")
 
 
+@pytest.fixture(scope="module")
+def dense_engines(dense_bundle: Path, gpu: StandInGpu, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(dense_bundle, gpu, tmp_path_factory.mktemp("engines") / "dense")
+
+
 def built(bundle: Path, gpu: StandInGpu, folder: Path) -> Path:
     shutil.copytree(bundle, folder)
     build(folder, gpu.tensorrt, target_of(gpu.tensorrt, Gpu(gpu.pycuda_driver, gpu.libcuda)))
@@ -157,12 +162,11 @@ def test_a_tick_is_one_launch_and_one_wait_for_the_gate_and_for_its_bucket(
         assert calls_of(gpu, lambda inputs=inputs: runtime.tick(inputs)) == LATER * 2
 
 
-def test_the_dense_form_too(dense_bundle: Path, gpu: StandInGpu, ticks: list[dict[str, Any]], tmp_path: Path) -> None:
-    folder = built(dense_bundle, gpu, tmp_path / "dense")
-    runtime = opened(folder, gpu)
+def test_the_dense_form_too(dense_engines: Path, gpu: StandInGpu, ticks: list[dict[str, Any]]) -> None:
+    runtime = opened(dense_engines, gpu)
     assert calls_of(gpu, runtime.warm_up) == FIRST * 2
     assert calls_of(gpu, lambda: runtime.tick(ticks[0])) == LATER
-    check_equal(runtime, OnnxRuntime(folder, threads=1), ticks[:2])
+    check_equal(runtime, OnnxRuntime(dense_engines, threads=1), ticks[:2])
 
 
 def test_each_input_is_uploaded_once_and_the_state_never(runtime: TensorRtRuntime) -> None:
@@ -241,10 +245,14 @@ def test_the_pipeline_runs_on_it(
 
 
 def test_the_benchmark_runs_on_it_and_names_the_gpu(
-    engines: Path, gpu: StandInGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, geniedrive: Callable[..., int]
+    dense_engines: Path,
+    gpu: StandInGpu,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    geniedrive: Callable[..., int],
 ) -> None:
     gpu.install(monkeypatch)
-    assert geniedrive("bench", engines, "--backend", "trt", "--ticks", 3, "--out", tmp_path) == 0
+    assert geniedrive("bench", dense_engines, "--backend", "trt", "--ticks", 3, "--out", tmp_path) == 0
     tree = json.loads((tmp_path / "tick.json").read_text(encoding="utf-8"))
     assert tree["runtime"] == "TensorRT, GPU" and tree["not_measured"] == ["Jetson Orin"]
     assert tree["hardware"]["accelerator"] == "STAND-IN (SM 8.7), TensorRT 10.3.0, CUDA 12.6"
