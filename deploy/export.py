@@ -14,14 +14,13 @@ import torch
 
 from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import new_export, sha256_of
+from deploy.fold import IR_VERSION, OPSET, folded
 from deploy.graphs import Graph, graphs_of
 from deploy.spec import FORMS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_weights, read_checkpoint, save_checkpoint
 
-OPSET = 17  # JetPack 6: ScatterND of opset 18 and GridSample of opset 20 are wrong there
-IR_VERSION = 8  # the one that belongs to opset 17
 MAX_TOPK = 3840  # TensorRT's
 # Control flow stops CUDA graphs; the sizes of NonZero are dynamic; ScatterElements is slow (ScatterND is not).
 FORBIDDEN = ("If", "Loop", "Scan", "NonZero", "ScatterElements", "RandomNormal", "RandomUniform")
@@ -95,20 +94,9 @@ def trace(graph: Graph, path: Path) -> None:
 
 
 def fold(traced: Path, path: Path) -> onnx.ModelProto:
-    """Computes what depends on no input (grids, masks, phases), with ONNX Runtime's basic optimisations, which keep to
-    standard operators. Writes and returns the result."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    options.log_severity_level = 3
-    # With every shape known beforehand, what is computed from shapes folds, too. Data propagation would take an Add of
-    # [n, 1] and [m] for one of shapes, and refuse it.
-    shaped = onnx.shape_inference.infer_shapes(onnx.load(str(traced)), strict_mode=True)
-    onnxruntime.InferenceSession(shaped.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    graph = onnx.load(str(path))
+    """Computes what depends on no input. Writes and returns the result."""
+    graph = folded(onnx.load(str(traced)))
     graph.ir_version = IR_VERSION
-    for opset in [o for o in graph.opset_import if o.domain]:
-        graph.opset_import.remove(opset)  # it lists all that it knows, used or not
     onnx.save(graph, str(path))
     return graph
 

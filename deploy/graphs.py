@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deploy.half import as_carried
 from deploy.spec import (
     COMMAND,
     GATE,
@@ -62,7 +63,7 @@ def dense_graphs(model: GenieDrive) -> list[Graph]:
 
 def gated_graphs(model: GenieDrive) -> list[Graph]:
     """The gate, then a tick for each bucket, smallest first."""
-    seen, state = example_inputs(), gated_state(model.config)
+    seen, state = example_inputs(), as_carried(model, gated_state(model.config))
     columns = {name: value for name, value in state.items() if name.startswith("columns.")}
     gate_reads = {name: seen[name] for name in _GATE_READS}
     gate = Gate(model)

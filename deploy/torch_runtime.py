@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calib.errors import InputError
 from deploy.graphs import dense_state, gated_state, graphs_of
+from deploy.half import as_carried
 from deploy.runtime import Runtime
 from deploy.spec import GATE, NEEDED, OUTPUTS, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
 from genie.buckets import START, BucketState, choose_bucket, refresh_due
@@ -28,7 +29,7 @@ class TorchRuntime:
     def __init__(self, model: GenieDrive, form: str = "gated") -> None:
         self._graphs = {graph.name: graph for graph in graphs_of(model.eval(), form)}
         self._gate = model.config.gate if GATE in self._graphs else None
-        self._empty = gated_state(model.config) if self._gate else dense_state(model.config)
+        self._empty = as_carried(model, gated_state(model.config)) if self._gate else dense_state(model.config)
         self.reset()
 
     def reset(self) -> None:

@@ -7,6 +7,8 @@ warp, so a warped key sits where its column is now. The warp is a nearest-cell g
 
 Each head reads within a reach of its own: its logits fall off with the squared distance. What is learned on crops then
 holds on the whole grid, where a softmax without reach would spread over four times as many tokens.
+
+Tokens may be FP16 (deploy/half.py). Places are then computed in FP32 all the same, and so is the softmax.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ REACH = (4.0, 16.0)  # columns: standard deviations of the first and the last he
 PLACE_CHANNELS = 4  # of each head: with a place, keys are as wide as values, which fast kernels want
 MIDDLE = 24.5  # columns: positions are counted from there, so that their squares stay small
 FAR_BELOW = -1e4  # added to the logits of keys that must not be read; finite in FP16
+FARTHEST = 250.0  # columns from the middle: the square of what is farther is not finite in FP16, and nobody reads it
 
 
 class KeysValues(NamedTuple):
@@ -47,14 +50,17 @@ class Places(NamedTuple):
     xy: Tensor
 
 
-def places(position: Float[Tensor, "B N 2"], heads: int, head_width: int) -> Places:
-    """Of positions in columns: half of the rotary pairs turn with x, half with y."""
+def places(
+    position: Float[Tensor, "B N 2"], heads: int, head_width: int, dtype: torch.dtype = torch.float32
+) -> Places:
+    """Of positions in columns: half of the rotary pairs turn with x, half with y. dtype: of the phases, that of the
+    tokens; positions stay FP32."""
     pairs = min(ROTARY_CHANNELS, head_width - PLACE_CHANNELS) // 4
     low, high = ROTARY_PERIODS
     exponent = torch.arange(pairs, device=position.device, dtype=torch.float32) / max(pairs - 1, 1)
     frequency = (2 * torch.pi / low) * (low / high) ** exponent
     phase = (position.unsqueeze(-1) * frequency).flatten(2)  # (B, N, 2 * pairs)
-    cos, sin = (x.unsqueeze(2).expand(-1, -1, heads, -1) for x in (phase.cos(), phase.sin()))
+    cos, sin = (x.to(dtype).unsqueeze(2).expand(-1, -1, heads, -1) for x in (phase.cos(), phase.sin()))
     return Places(cos, sin, position)
 
 
@@ -127,6 +133,9 @@ class Attention(nn.Module):
             first: how many of the queries each head reads for: the first ones; not rising from head to head. What a
                 head does not read for is not computed.
         """
+        if all(rows == queries.shape[1] for rows in first):
+            read = self._read(queries, query_place, blocks, slice(None))
+            return self.out(read.transpose(1, 2).flatten(2))
         out = self.out.bias.expand(*queries.shape[:2], -1)
         width = queries.shape[-1] // self.heads
         start = 0
@@ -145,7 +154,8 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "B h Q w"]:
         q = self._asked(queries, query_place, heads) * self._scale
         keys = [self._keys(b.read.keys, b.place, b.bias, heads) for b in blocks]
-        shares = torch.softmax(torch.cat([q @ k.transpose(2, 3) for k in keys], dim=-1), dim=-1)
+        logits = torch.cat([q @ k.transpose(2, 3) for k in keys], dim=-1)
+        shares = torch.softmax(logits.float(), dim=-1).to(q.dtype)
         parts = shares.split([k.shape[2] for k in keys], dim=-1)
         read = [part @ self._split(b.read.values)[:, heads] for part, b in zip(parts, blocks, strict=True)]
         total = read[0]
@@ -163,20 +173,24 @@ class Attention(nn.Module):
         fourth lets the keys' bias in. Neither a matrix of distances nor one of masks is ever made."""
         width = self.query.out_features // self.heads
         first, last, _ = heads.indices(self.heads)
-        some = slice(first * width, last * width)
-        asked = nn.functional.linear(queries, self.query.weight[some], self.query.bias[some])
+        if (first, last) == (0, self.heads):
+            asked = self.query(queries)
+        else:
+            some = slice(first * width, last * width)
+            asked = nn.functional.linear(queries, self.query.weight[some], self.query.bias[some])
         q = rotate(asked.unflatten(2, (-1, width)), place, heads).transpose(1, 2)
         at = (place.xy - MIDDLE).unsqueeze(1)
         one = torch.ones_like(at[..., :1])
         towards = torch.cat([at, one], dim=-1) / self.reach[:, heads] ** 2
         towards = torch.cat([towards, one.expand_as(towards[..., :1])], dim=-1) / self._scale
-        return torch.cat([q, towards.expand(*q.shape[:3], -1)], dim=-1)
+        return torch.cat([q, towards.to(q.dtype).expand(*q.shape[:3], -1)], dim=-1)
 
     def _keys(self, keys: Tensor, place: Places, bias: Tensor, heads: slice) -> Float[Tensor, "B h M w"]:
         k = rotate(keys.unflatten(2, (self.heads, -1))[:, :, heads], place, heads)
-        to = (place.xy - MIDDLE).expand(len(bias), -1, -1).unsqueeze(2)  # one place for all of a batch
+        at = (place.xy - MIDDLE).clamp(-FARTHEST, FARTHEST)
+        to = at.expand(len(bias), -1, -1).unsqueeze(2)  # one place for all of a batch
         channels = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, :, None, None]], dim=-1)
-        return torch.cat([k, channels.expand(*k.shape[:3], -1)], dim=-1).transpose(1, 2)
+        return torch.cat([k, channels.to(k.dtype).expand(*k.shape[:3], -1)], dim=-1).transpose(1, 2)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

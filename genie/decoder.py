@@ -96,11 +96,9 @@ class Invention(nn.Module):
         edge = torch.clamp(position, 0, side - 1)
         nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
         hidden = self.hidden(self.norm_hidden(nearest + self._away(position - edge)))
-        kept = torch.zeros(OPTIONS, device=tokens.device)
+        kept = torch.zeros(OPTIONS, device=tokens.device, dtype=hidden.dtype)
         kept[GROUND_GOES_ON] = margin
-        bias = (self.logits.bias.reshape(-1, OPTIONS) + kept).reshape(-1)  # cheaper than to add it to all logits
-        logits = nn.functional.linear(hidden, self.logits.weight, bias)
-        return logits.unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
+        return self.logits(hidden).unflatten(-1, (BLOCKS, HEIGHT, OPTIONS)) + kept
 
     def classes(
         self,

@@ -65,8 +65,9 @@ def gated_tick(
     expected, source = selection.columns, selection.source
     encoded = _encode(model, occupancy, selection.owner, rows)
     before = state.encoded[source]
-    moving = (expected.velocity.square().sum(-1) > 0).to(encoded.dtype)
-    overwritten = Overwritten(before[rows], expected.place[rows, :2], moving[rows], expected.filled[rows])
+    moving = (expected.velocity.square().sum(-1) > 0).to(expected.velocity.dtype)
+    # What is fused is summed up over many ticks: in FP32, also where tokens are not.
+    overwritten = Overwritten(before[rows].float(), expected.place[rows, :2], moving[rows], expected.filled[rows])
     memory = advance_slots(state.memory, ego.now_from_previous, ego.continues, ego.dt)
     memory = _remember(memory, overwritten, config.memory, model)
     filled = expected.filled.index_put((last,), torch.ones_like(expected.filled[last]))

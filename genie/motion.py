@@ -139,8 +139,8 @@ class TrajectoryHead(nn.Module):
         )
         hidden = self.features(torch.cat([ego_velocity * _EGO_SCALE, ego_acceleration, command], dim=-1))
         if tokens is not None:
-            count = tokens.shape[1]
-            mean = (tokens.new_full((1, count), 1.0 / count) @ tokens)[:, 0]  # a product: runtimes reduce slowly
+            count, wide = tokens.shape[1], tokens.to(ego_velocity.dtype)  # a sum over all tokens: not in FP16
+            mean = (wide.new_full((1, count), 1.0 / count) @ wide)[:, 0]  # a product: runtimes reduce slowly
             hidden = hidden + self.token(mean)
         residual = self.residual(self.mlp(hidden))
         scale = torch.tensor([RESIDUAL_M, RESIDUAL_M, RESIDUAL_RAD], device=ego_velocity.device)

@@ -70,8 +70,8 @@ def attend_rows(
     they are."""
     heads = layers[0].attention.heads
     head_width = encoded.shape[-1] // heads
-    place = places(_columns(cached.xy).unsqueeze(0), heads, head_width)
-    memory_place = places(_columns(memory.xy).unsqueeze(0), heads, head_width)
+    place = places(_columns(cached.xy).unsqueeze(0), heads, head_width, encoded.dtype)
+    memory_place = places(_columns(memory.xy).unsqueeze(0), heads, head_width, encoded.dtype)
     bias = torch.where(cached.filled > 0.5, 0.0, FAR_BELOW).unsqueeze(0)
     memory_bias = torch.where(
         memory.stands_for < 0.5, FAR_BELOW, torch.log(memory.stands_for.clamp(min=1.0))
