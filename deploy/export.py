@@ -14,9 +14,13 @@ import torch
 
 from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import new_export, sha256_of
+from deploy.calibration import CALIBRATION_FILE, FRAMES, Calibration, choose_calibration, chosen_ticks
 from deploy.fold import IR_VERSION, OPSET, folded
 from deploy.graphs import Graph, graphs_of
-from deploy.spec import FORMS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
+from deploy.half import in_half
+from deploy.limits import LIMITS
+from deploy.quantize import check_quantized, quantized, quantized_layers, settle_weights
+from deploy.spec import FORMS, GATE, PRECISIONS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_weights, read_checkpoint, save_checkpoint
@@ -34,23 +38,34 @@ class Exported:
     manifest: Manifest
 
 
-def export(checkpoint: Path, folder: Path, form: str = "gated") -> Exported:
+def export(
+    checkpoint: Path,
+    folder: Path,
+    form: str = "gated",
+    precision: str = "fp32",
+    calibration: Path | None = None,
+    calibration_frames: int = FRAMES,
+) -> Exported:
     """Writes the bundle of a checkpoint.
 
     Args:
         form: "gated", or "dense": its twin, which computes every column every tick.
+        precision: "fp32"; "fp16" and "int8" of the gated form, which is the one for the car.
+        calibration: data root whose frames show INT8 the ranges of activations. calibration_frames: how many of them.
 
     Raises:
-        InputError: the checkpoint cannot be read, no such form, or `folder` holds something else than an export.
+        InputError: the checkpoint cannot be read, no such form or precision, int8 without calibration data, or `folder`
+            holds something else than an export.
         CheckFailed: a graph has something that TensorRT or CUDA graphs refuse.
     """
-    if form not in FORMS:
-        raise InputError(f"form {form!r}", expected=f"one of {', '.join(FORMS)}", fix="choose one of these")
+    _check_choices(form, precision, calibration)
+    chosen = choose_calibration(calibration, calibration_frames) if precision == "int8" else None
     loaded = read_checkpoint(checkpoint)
     model = GenieDrive(loaded.config.model).eval()
     load_weights(model, loaded, checkpoint)
     with new_export(folder) as fresh:
-        graphs = {graph.name: write_graph(graph, fresh) for graph in graphs_of(model, form)}
+        exported = in_precision(model, precision, chosen)
+        graphs = {graph.name: write_graph(graph, fresh) for graph in graphs_of(exported, form)}
         save_checkpoint(fresh / WEIGHTS_FILE, model, loaded.config, loaded.step)
         manifest = Manifest(
             form=form,
@@ -60,20 +75,48 @@ def export(checkpoint: Path, folder: Path, form: str = "gated") -> Exported:
             config=loaded.config,
             step=loaded.step,
             versions={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+            precision=precision,
+            calibration_sha256=chosen.write(fresh / CALIBRATION_FILE) if chosen else None,
+            limits=LIMITS[precision],
         )
         manifest.write(fresh)
     return Exported(Path(folder), manifest)
+
+
+def _check_choices(form: str, precision: str, calibration: Path | None) -> None:
+    for what, value, choices in (("form", form, FORMS), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise InputError(f"{what} {value!r}", expected=f"one of {', '.join(choices)}", fix="choose one of these")
+    if form == "dense" and precision != "fp32":
+        raise InputError(
+            f"the dense form in {precision}",
+            expected="fp32: the dense twin is what the gated form is measured against",
+            fix="leave --form or --precision out",
+        )
+    if precision != "int8" and calibration is not None:
+        raise InputError(
+            f"calibration data for {precision}", expected="none: it has no ranges to measure", fix="leave it out"
+        )
+
+
+def in_precision(model: GenieDrive, precision: str, chosen: Calibration | None) -> GenieDrive:
+    """The model as its graphs compute; the same one for fp32."""
+    if precision == "fp16":
+        return in_half(model)
+    return model if chosen is None else quantized(model, chosen_ticks(model, chosen))
 
 
 def write_graph(graph: Graph, folder: Path) -> GraphSpec:
     """Traces, folds, checks and writes folder/NAME.onnx."""
     traced, path = folder / "traced.onnx", folder / f"{graph.name}.onnx"
     trace(graph, traced)
-    folded = fold(traced, path)
+    written = fold(traced, path)
     traced.unlink()
-    check_graph(folded)
-    ends = folded.graph
-    return GraphSpec(path.name, sha256_of(path), _specs(ends.input), _specs(ends.output), operators(folded))
+    check_graph(written)
+    if graph.name != GATE:
+        check_quantized(written.graph, len(quantized_layers(graph.module)))
+    ends = written.graph
+    return GraphSpec(path.name, sha256_of(path), _specs(ends.input), _specs(ends.output), operators(written))
 
 
 def trace(graph: Graph, path: Path) -> None:
@@ -96,6 +139,7 @@ def trace(graph: Graph, path: Path) -> None:
 def fold(traced: Path, path: Path) -> onnx.ModelProto:
     """Computes what depends on no input. Writes and returns the result."""
     graph = folded(onnx.load(str(traced)))
+    settle_weights(graph.graph)
     graph.ir_version = IR_VERSION
     onnx.save(graph, str(path))
     return graph

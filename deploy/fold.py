@@ -80,7 +80,9 @@ def _run(nodes: list[onnx.NodeProto], wanted: list[str], known: dict[str, onnx.T
     graph = onnx.GraphProto(name="constants", node=nodes, initializer=[known[n] for n in known if n in used])
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     part = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = session.run(wanted, {})
     return [numpy_helper.from_array(np.asarray(v), name) for name, v in zip(wanted, values, strict=True)]
 

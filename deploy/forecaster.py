@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy.pipeline import poses_of, tick_inputs
-from deploy.runtime import OnnxRuntime
+from deploy.runtime import Array, OnnxRuntime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY
 from genie.forecaster import EgoPlan, ForecastResult
 from genie.observation import ObservedScene, observe, start_observer
@@ -18,7 +18,10 @@ from perception.types import SensorFrame
 
 class BundleForecaster:
     """Every frame is a tick, as on the car (genie.gated_forecaster is its twin in PyTorch). Of the dense
-    form a state depends on exactly the last `history` frames, so those few are run when a forecast is asked for."""
+    form a state depends on exactly the last `history` frames, so those few are run when a forecast is asked for.
+
+    needed, computed: columns that each gated tick had to compute, and that it did, over all sequences.
+    """
 
     def __init__(self, bundle: Path, *, threads: int = 2) -> None:
         """
@@ -30,6 +33,8 @@ class BundleForecaster:
         self._gated = manifest.form == "gated"
         self._keep = 1 if self._gated else manifest.config.model.history + 1
         self.name = Path(bundle).name
+        self.needed: list[int] = []
+        self.computed: list[int] = []
         self.reset()
 
     def reset(self) -> None:
@@ -43,7 +48,7 @@ class BundleForecaster:
         if len(self._waiting) > self._keep:
             first = self._waiting.popleft()
             if self._gated:
-                self._runtime.tick(tick_inputs(first, None))
+                self._tick(first, None)
 
     def forecast(self, ego_from_future: EgoPlan) -> ForecastResult:
         """Raises ValueError if nothing was observed since the last one."""
@@ -52,8 +57,15 @@ class BundleForecaster:
         if not self._gated:
             self._runtime.reset()
         for scene in self._waiting:
-            outputs = self._runtime.tick(tick_inputs(scene, ego_from_future))
+            outputs = self._tick(scene, ego_from_future)
         if self._gated:
             self._waiting.clear()
         poses = ego_from_future if isinstance(ego_from_future, np.ndarray) else poses_of(outputs[TRAJECTORY])
         return ForecastResult(as_voxels(outputs[ROWS].copy()), poses, confidence=outputs[CONFIDENCE].copy())
+
+    def _tick(self, scene: ObservedScene, plan: EgoPlan) -> dict[str, Array]:
+        outputs = self._runtime.tick(tick_inputs(scene, plan))
+        if self._gated:
+            self.needed.append(self._runtime.bucket().needed)
+            self.computed.append(self._runtime.bucket().bucket)
+        return outputs

@@ -4,6 +4,7 @@ DIR/*.onnx                state as inputs `state_in.*` and outputs `state_out.*`
                           gated form: gate.onnx, and tick_K.onnx for each bucket of K columns; what the gate tells the
                           ticks are its outputs and their inputs `link.*`
 DIR/weights.safetensors   the weights it was made from, for `geniedrive parity`; the car does not need them
+DIR/calibration.json      of INT8 alone: which frames its ranges were measured on; the car does not need it
 DIR/manifest.json         this file's `Manifest`, with a digest of itself
 """
 
@@ -25,6 +26,7 @@ from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
 SCHEMA = 6
 FORMS = ("gated", "dense")
+PRECISIONS = ("fp32", "fp16", "int8")
 TICK, GATE = "tick", "gate"  # names of graphs
 WEIGHTS_FILE = "weights.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -65,6 +67,7 @@ class ParityLimits:
     differing_voxels: share of forecast voxels of another class. Not zero: a point within rounding of a cell border
                       may fall to either side of it.
     miou_difference:  of the forecasts against the truth, in points.
+    more_columns:     that the gate selects where each runs on its own state, as a share of PyTorch's.
     """
 
     state_max: float = 1e-4
@@ -73,6 +76,7 @@ class ParityLimits:
     confidence_mean: float = 1e-4
     differing_voxels: float = 2e-5
     miou_difference: float = 0.02
+    more_columns: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ def tick_of(bucket: int) -> str:
 @dataclass(frozen=True)
 class Manifest:
     """form: one of FORMS. graphs: by name. weights_sha256: of the tensors, whatever file they lie in
-    (deploy.torch_runtime.weights_digest). versions: what wrote it."""
+    (deploy.torch_runtime.weights_digest). versions: what wrote it. precision: one of PRECISIONS. calibration_sha256: of
+    calibration.json, None where nothing was calibrated. rig_sha256: of the sensor rig's file, None where the bundle
+    knows no sensors."""
 
     form: str
     graphs: dict[str, GraphSpec]
@@ -103,6 +109,9 @@ class Manifest:
     config: Config
     step: int
     versions: dict[str, str]
+    precision: str = "fp32"
+    calibration_sha256: str | None = None
+    rig_sha256: str | None = None
     grid: VoxelGrid = GRID
     class_names: tuple[str, ...] = CLASS_NAMES
     horizons_s: tuple[float, ...] = HORIZONS_S

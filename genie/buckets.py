@@ -10,12 +10,13 @@ from genie.config import GateConfig
 class BucketState(NamedTuple):
     """bucket: rows of the last tick, 0 before the first. held: the bucket that the next tick leaves only with reason:
     the last one, but for bursts. quiet: ticks in a row in which a smaller one had sufficed. since_refresh_s: stream
-    time since the last refresh."""
+    time since the last refresh. needed: columns that the last tick had to compute."""
 
     bucket: int
     held: int
     quiet: int
     since_refresh_s: float
+    needed: int = 0
 
 
 START = BucketState(0, 0, 0, 0.0)
@@ -35,9 +36,9 @@ def choose_bucket(needed: int, state: BucketState, dt_s: float, config: GateConf
     """
     enough = next(size for size in config.buckets if size >= min(needed, config.buckets[-1]))
     if refresh_due(state, dt_s, config):
-        return BucketState(max(enough, state.held), state.held, state.quiet, 0.0)
+        return BucketState(max(enough, state.held), state.held, state.quiet, 0.0, needed)
     since = state.since_refresh_s + dt_s
     quiet = state.quiet + 1 if enough < state.held else 0
     if quiet and quiet < config.quiet_ticks:
-        return BucketState(state.held, state.held, quiet, since)
-    return BucketState(enough, enough if enough < config.buckets[-1] else 0, 0, since)
+        return BucketState(state.held, state.held, quiet, since, needed)
+    return BucketState(enough, enough if enough < config.buckets[-1] else 0, 0, since, needed)

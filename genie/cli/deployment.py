@@ -1,9 +1,9 @@
-"""`geniedrive export`, `geniedrive build` and `geniedrive parity`."""
+"""`geniedrive export`, `geniedrive build`, `geniedrive parity` and `geniedrive aot`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -16,21 +16,30 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command()(build)
     app.command()(parity)
+    app.command()(aot)
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Run folder, or a checkpoint in it.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Run folder, a checkpoint in it, or edge: the shipped weights.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or an older export.")],
     form: Annotated[
         str, typer.Option(help="gated, or dense: its twin that computes every column every tick.")
     ] = "gated",
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16, or int8 with --calibration.")
+    ] = "fp32",
+    calibration: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Data root with 10 Hz streams, whose frames show INT8 the ranges of activations."),
+    ] = None,
+    calibration_frames: Annotated[int, typer.Option(min=1, help="How many of its frames are chosen.")] = 64,
 ) -> None:
     """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
     from deploy.export import export as write_export
 
-    manifest = write_export(checkpoint, out, form).manifest
-    told = f"bundle {manifest.bundle_id}, {form}, opset {manifest.opset}"
+    manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames).manifest
+    told = f"bundle {manifest.bundle_id}, {form}, {precision}, opset {manifest.opset}"
     typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
 
 
@@ -107,3 +116,19 @@ def _print_parity(report: ParityReport, checks: list[Check], stream: str, backen
         f"forecast mIoU {report.miou[0]:.2f} (PyTorch), {report.miou[1]:.2f} ({candidate}); "
         f"median tick {report.tick_ms[0]:.0f} and {report.tick_ms[1]:.0f} ms"
     )
+
+
+def aot(
+    bundle: Annotated[Path, typer.Argument(help="Folder that `geniedrive export` wrote.")],
+) -> None:
+    """Builds every graph in TensorRT-RTX for SM86 (Ampere), without a GPU. Exit 1 when one does not build."""
+    from calib.errors import CheckFailed
+    from deploy.aot import build_bundle
+
+    failed = []
+    for built in build_bundle(bundle):
+        told = f"parsed in {built.parse_s:.1f} s, built in {built.build_s:.1f} s, {built.size / 1e6:.1f} MB"
+        typer.echo(f"{built.graph}: {'FAILED: ' + '; '.join(built.errors) if built.errors else told}")
+        failed += [built.graph] if built.errors else []
+    if failed:
+        raise CheckFailed(f"no engine of {', '.join(failed)}")

@@ -89,14 +89,25 @@ def evaluate(
         extras.append(extra)
     title = f"{dataroot.name}, {protocol} ({results[0].windows} windows), ego {ego}, mIoU {convention}, %"
     console.print(score_table(results, title))
-    for result, extra in zip(results, extras, strict=True):
-        for line in extra.lines():
+    for result, extra, forecaster in zip(results, extras, forecasters, strict=True):
+        for line in [*extra.lines(), *_columns_of(forecaster)]:
             typer.echo(f"{result.model}: {line}")
     if reliability is not None:
         _draw_reliability(reliability, {r.model: e for r, e in zip(results, extras, strict=True)})
     if json_file is not None:
         values = [to_json(result) | extra.as_tree() for result, extra in zip(results, extras, strict=True)]
         write_json(json_file, values[0] if len(values) == 1 else values)
+
+
+def _columns_of(forecaster: Forecaster) -> list[str]:
+    """What the gate of a bundle took a tick; nothing of any other forecaster."""
+    from deploy.forecaster import BundleForecaster
+
+    if not isinstance(forecaster, BundleForecaster) or not forecaster.needed:
+        return []
+    ticks = len(forecaster.needed)
+    needed, computed = (sum(columns) / ticks for columns in (forecaster.needed, forecaster.computed))
+    return [f"columns a tick: {needed:.2f} had to be computed, {computed:.2f} were ({ticks} ticks)"]
 
 
 def _draw_reliability(path: Path, extras: dict[str, Extras]) -> None:
