@@ -41,8 +41,8 @@ class FrameFacts:
 def choose_frames(frames: Sequence[FrameFacts], count: int) -> list[FrameFacts]:
     """`count` of the frames, in the order of scenes and time; equal facts give equal choices.
 
-    The strata (kind of event by speed band) take turns, the rarest first. Each takes from the scene that has given least,
-    and there the frame farthest in time from those taken already.
+    The strata (kind of event by speed band) take turns, the rarest first. Each takes from the scene that has given
+    least, and there the frame farthest in time from those taken already.
 
     Raises:
         InputError: fewer frames than `count`, or two of the same scene and index.
@@ -55,24 +55,28 @@ def choose_frames(frames: Sequence[FrameFacts], count: int) -> list[FrameFacts]:
         )
     if len({(f.scene, f.frame) for f in frames}) < len(frames):
         raise InputError("a frame is listed twice", expected="each frame once", fix="list each scene once")
-    strata: dict[tuple[str, int], list[FrameFacts]] = {}
-    for frame in frames:
+    ordered = sorted(frames, key=lambda f: (f.scene, f.frame))
+    scene = np.unique([f.scene for f in ordered], return_inverse=True)[1]
+    at = np.array([f.frame for f in ordered])
+    strata: dict[tuple[str, int], list[int]] = {}
+    for index, frame in enumerate(ordered):
         for stratum in frame.strata:
-            strata.setdefault(stratum, []).append(frame)
-    turns = sorted(strata, key=lambda s: (len(strata[s]), s))
-    taken: dict[str, list[FrameFacts]] = {frame.scene: [] for frame in frames}
-    while sum(map(len, taken.values())) < count:
-        for stratum in turns:
-            free = [f for f in strata[stratum] if f not in taken[f.scene]]
-            if free and sum(map(len, taken.values())) < count:
-                best = min(free, key=lambda f: (len(taken[f.scene]), -_apart(f, taken[f.scene]), f.scene, f.frame))
-                taken[best.scene].append(best)
-    return sorted((f for scene in taken.values() for f in scene), key=lambda f: (f.scene, f.frame))
-
-
-def _apart(frame: FrameFacts, taken: list[FrameFacts]) -> int:
-    """Frames to the nearest one that is taken."""
-    return min((abs(frame.frame - other.frame) for other in taken), default=frame.frame + 1)
+            strata.setdefault(stratum, []).append(index)
+    turns = [np.array(strata[s]) for s in sorted(strata, key=lambda s: (len(strata[s]), s))]
+    taken, given = np.zeros(len(at), bool), np.zeros(scene.max() + 1, np.int64)
+    apart = at + 1  # frames to the nearest of the scene that is taken
+    while True:
+        for members in turns:
+            free = members[~taken[members]]
+            if not len(free):
+                continue
+            best = free[np.lexsort([free, -apart[free], given[scene[free]]])[0]]
+            taken[best] = True
+            given[scene[best]] += 1
+            same = scene == scene[best]
+            apart[same] = np.minimum(apart[same], np.abs(at[same] - at[best]))
+            if taken.sum() == count:
+                return [frame for frame, chosen in zip(ordered, taken, strict=True) if chosen]
 
 
 def write_frames(path: Path, frames: Sequence[FrameFacts], sources: dict[str, str]) -> None:

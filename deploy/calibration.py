@@ -1,5 +1,5 @@
-"""The ticks that INT8 calibration sees: frames of a data root, chosen by what happens in them (calib/int8.py), each after
-all that its stream has shown before."""
+"""The ticks that INT8 calibration sees: frames of a data root, chosen by what happens in them (calib/int8.py), each
+after all that its stream has shown before."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def choose_calibration(dataroot: Path | None, count: int = FRAMES) -> Calibratio
     if dataroot is None:
         raise InputError(
             "int8 without calibration data",
-            expected="a data root whose frames show the ranges of all activations",
-            fix="give --calibration DATAROOT, e.g. one that `geniedrive data synth` wrote; random ranges are worse than none",
+            expected="a data root whose frames show the ranges of all activations: random ones are worse than none",
+            fix="give --calibration DATAROOT, e.g. one that `geniedrive data synth` wrote",
         )
     scenes = (load_stream(dataroot, name) for name in list_scenes(dataroot, "stream"))
     facts = [fact for scene in scenes for fact in facts_of(scene, Path(dataroot))]
@@ -63,8 +63,8 @@ def choose_calibration(dataroot: Path | None, count: int = FRAMES) -> Calibratio
 
 
 def facts_of(scene: Sequence, dataroot: Path) -> list[FrameFacts]:
-    """Of every frame: how fast the ego is, and what happens. Events come from the data root's events/, where it has any;
-    a start, a turn and a stand of the ego are read off its poses."""
+    """Of every frame: how fast the ego is, and what happens. Events come from the data root's events/, where it has
+    any; a start, a turn and a stand of the ego are read off its poses."""
     seconds = (scene.timestamp_us - scene.timestamp_us[0]) * 1e-6
     steps = planar(inverse(scene.world_from_ego[:-1]) @ scene.world_from_ego[1:])
     rates = np.abs(steps) / np.diff(seconds)[:, None] if len(scene) > 1 else np.zeros((1, 3))
@@ -108,8 +108,8 @@ class _Recording(TorchRuntime):
 
 
 def chosen_ticks(model: GenieDrive, calibration: Calibration) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Name and inputs of the graph that ticks at each chosen frame, of `model` in full precision. Each scene is run from
-    its beginning, as on the car, one that expects its own trajectory."""
+    """Name and inputs of the graph that ticks at each chosen frame, of `model` in full precision. Each scene is run
+    from its beginning, as on the car, and the model expects its own trajectory."""
     runtime = _Recording(model)
     for name in sorted({frame.scene for frame in calibration.frames}):
         scene = load_stream(calibration.dataroot, name)

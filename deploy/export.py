@@ -22,6 +22,7 @@ from deploy.limits import LIMITS
 from deploy.quantize import check_quantized, quantized, quantized_layers, settle_weights
 from deploy.spec import FORMS, GATE, PRECISIONS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
+from deploy.tracing import ShapesAlone
 from genie.model import GenieDrive
 from genie.training.checkpoint import load_weights, read_checkpoint, save_checkpoint
 
@@ -125,7 +126,7 @@ def trace(graph: Graph, path: Path) -> None:
         # The tracer warns of each Python number that it takes for constant; static shapes are what is wanted here.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph.module.eval(),
+            ShapesAlone(graph.module.eval()),
             # Copies, so that no two inputs share memory and none can be taken for a constant.
             tuple(tensor.clone() for tensor in graph.inputs.values()),
             str(path),

@@ -4,8 +4,8 @@ constants   what depends on no input (grids, masks, phases, shapes) is computed 
 no-ops      Identity, and casts to the type that is there
 equals      of nodes that do the same to the same, one stays
 
-ONNX Runtime's own offline optimiser is no use here: on a CPU it would write every FP16 operator as a cast, an FP32 operator
-and a cast back, and quantised weights without their QuantizeLinear.
+ONNX Runtime's own offline optimiser is no use here: on a CPU it would write every FP16 operator as a cast, an FP32
+operator and a cast back, and quantised weights without their QuantizeLinear.
 """
 
 from __future__ import annotations

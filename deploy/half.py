@@ -1,7 +1,7 @@
 """FP16 by casting the module: products of matrices, tokens and what is cached of them in FP16, islands of FP32 around.
 
-FP32 stay: every LayerNorm and softmax; positions, poses and whatever else indexes the grid; the change gate; the heads
-that tell metres and radians, which cost next to nothing; the means of the fused memory, which are summed up for minutes.
+FP32 stay: every LayerNorm and softmax; positions, poses and whatever else indexes the grid; the change gate; the
+heads that tell metres and radians, which cost next to nothing; the means of the fused memory, summed up for minutes.
 """
 
 from __future__ import annotations

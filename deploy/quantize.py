@@ -93,8 +93,8 @@ def quantized_layers(model: nn.Module) -> dict[str, Any]:
 
 
 def settle_weights(graph: onnx.GraphProto) -> None:
-    """Turns quantised weights once instead of every tick: W -> Q -> DQ -> Transpose becomes W' -> Q -> DQ. Compilers then
-    find the DequantizeLinear right before the product."""
+    """Turns quantised weights once instead of every tick: W -> Q -> DQ -> Transpose becomes W' -> Q -> DQ. Compilers
+    then find the DequantizeLinear right before the product."""
     maker = {output: node for node in graph.node for output in node.output}
     weights = {i.name: i for i in graph.initializer}
     for turn in [node for node in graph.node if node.op_type == "Transpose"]:

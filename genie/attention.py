@@ -50,9 +50,7 @@ class Places(NamedTuple):
     xy: Tensor
 
 
-def places(
-    position: Float[Tensor, "B N 2"], heads: int, head_width: int, dtype: torch.dtype = torch.float32
-) -> Places:
+def places(position: Float[Tensor, "B N 2"], heads: int, head_width: int, dtype: torch.dtype = torch.float32) -> Places:
     """Of positions in columns: half of the rotary pairs turn with x, half with y. dtype: of the phases, that of the
     tokens; positions stay FP32."""
     pairs = min(ROTARY_CHANNELS, head_width - PLACE_CHANNELS) // 4

@@ -56,6 +56,42 @@ def dense_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def calibration_root(stream: Sequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the first five frames of a stream."""
+    root = tmp_path_factory.mktemp("calibration")
+    (root / "stream").mkdir()
+    some = slice(0, 5)
+    poses = stream.world_from_ego[some]
+    np.savez_compressed(
+        root / "stream" / "scene-0001.npz",
+        semantics=stream.semantics[some],
+        timestamp_us=stream.timestamp_us[some],
+        ego_xyz=poses[:, :3, 3],
+        ego_yaw=np.arctan2(poses[:, 1, 0], poses[:, 0, 0]),
+    )
+    return root
+
+
+@pytest.fixture(scope="session")
+def fp16_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(checkpoint, tmp_path_factory.mktemp("fp16") / "bundle", precision="fp16").folder
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(checkpoint: Path, calibration_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8") / "bundle"
+    return export(
+        checkpoint, folder, precision="int8", calibration=calibration_root, calibration_frames=3
+    ).folder
+
+
+@pytest.fixture(scope="session")
+def bundles(bundle: Path, fp16_bundle: Path, int8_bundle: Path) -> dict[str, Path]:
+    """Of the same weights, by precision."""
+    return {"fp32": bundle, "fp16": fp16_bundle, "int8": int8_bundle}
+
+
+@pytest.fixture(scope="session")
 def stream() -> Sequence:
     """Six frames at 10 Hz that drive and turn, and three seconds of truth after the first."""
     stream = parity_stream(None, None, 6)
