@@ -15,7 +15,6 @@ from deploy.spec import GATE, STATE_IN, TICK, Manifest, tick_of
 from genie.attention import key_width
 
 _UNCOUNTED = ("Conv", "ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
-_FLOAT_BYTES = 4
 
 
 class CacheBytes(NamedTuple):
@@ -89,7 +88,7 @@ def cache_bytes(bundle: Path, manifest: Manifest) -> dict[str, CacheBytes]:
         read = present + state["memory.tokens"].shape[0]  # what the tick computes goes into the cache first
     else:
         read = present + math.prod(state["keys_0"].shape[:-1])
-    row = (key_width(model.width, model.heads) + model.width) * model.layers * _FLOAT_BYTES
+    row = (key_width(model.width, model.heads) + model.width) * model.layers * np.dtype(state["keys_0"].dtype).itemsize
     ticks = {name: graph for name, graph in manifest.graphs.items() if name != GATE}
     bound = {n: bytes_read(Path(bundle) / g.file, [STATE_IN + name for name in cached]) for n, g in ticks.items()}
     return {name: CacheBytes(found, read * row) for name, found in bound.items()}
@@ -111,6 +110,7 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
         CheckFailed: the shape of what is gathered is unknown.
     """
     graph, shapes = static_shapes(path)
+    width = {v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).itemsize for v in graph.input}
     total = 0
     for name in names:
         readers = [node for node in graph.node if name in node.input]
@@ -118,5 +118,5 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
         taken = [shapes.get(node.output[0], (0,)) for node in readers] if gathers else [shapes[name]]
         if any(0 in shape for shape in taken):
             raise CheckFailed(f"the shape of what {path.name} gathers from {name} is unknown")
-        total += sum(map(math.prod, taken)) * _FLOAT_BYTES
+        total += sum(map(math.prod, taken)) * width[name]
     return total

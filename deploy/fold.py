@@ -89,7 +89,8 @@ def _run(nodes: list[onnx.NodeProto], wanted: list[str], known: dict[str, onnx.T
 
 def _drop_no_ops(graph: onnx.GraphProto) -> None:
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
-    outputs, stands_for, rest = {o.name for o in graph.output}, {}, []
+    outputs, rest = {o.name for o in graph.output}, []
+    stands_for: dict[str, str] = {}
     for node in graph.node:
         _rename(node, stands_for)
         no_op = node.op_type == "Identity" or (
@@ -103,7 +104,8 @@ def _drop_no_ops(graph: onnx.GraphProto) -> None:
 
 
 def _merge_equals(graph: onnx.GraphProto) -> None:
-    outputs, stands_for, rest = {o.name for o in graph.output}, {}, []
+    outputs, rest = {o.name for o in graph.output}, []
+    stands_for: dict[str, str] = {}
     first: dict[bytes, onnx.NodeProto] = {}
     constants: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     for tensor in graph.initializer:

@@ -43,7 +43,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one output or state tensor over all ticks: largest and mean absolute difference."""
+    """Of one output or state tensor: largest and mean absolute difference. The largest over the ticks of which nothing
+    was decided otherwise, the mean over all ticks; of a state, of the rows about which nothing was."""
 
     name: str
     largest: float
@@ -70,9 +71,10 @@ class ParityReport:
     def checks(self, limits: ParityLimits) -> list[Check]:
         by_name = {d.name: d for d in self.differences}
         trajectory, confidence = by_name.pop(TRAJECTORY), by_name.pop(CONFIDENCE)
-        state = float(np.max([d.largest for d in by_name.values()]))
+        state, mean = (float(np.max([getattr(d, of) for d in by_name.values()])) for of in ("largest", "mean"))
         return [
             Check("state: largest difference", state, limits.state_max),
+            Check("state: mean difference of a tensor", mean, limits.state_mean),
             Check("state: share of rows decided otherwise", self.decided_otherwise, limits.decided_otherwise),
             Check("trajectory: largest difference (m, rad)", trajectory.largest, limits.trajectory_max),
             Check("confidence: mean difference", confidence.mean, limits.confidence_mean),
@@ -134,9 +136,9 @@ def by_column(state: Mapping[str, Array]) -> dict[str, Array]:
     return {n: v[row] if n in cached else v for n, v in state.items() if n != "row"}
 
 
-def _decided_otherwise(expected: Mapping[str, Array], found: Mapping[str, Array]) -> tuple[int, int]:
-    """How many rows of a gated state there are, and in how many something differs that is decided, not computed: of an
-    integer, a flag or a count. The dense state has none."""
+def _decided_otherwise(expected: Mapping[str, Array], found: Mapping[str, Array]) -> dict[str, Array]:
+    """In which rows of a gated state something differs that is decided, not computed: of an integer, a flag or a count.
+    By part, bool [rows]; of the dense state there are none."""
     rows = {"columns.": np.zeros(0, bool), "memory.": np.zeros(0, bool)}
     for name, value in expected.items():
         part = next((p for p in rows if name.startswith(p)), None)
@@ -146,7 +148,13 @@ def _decided_otherwise(expected: Mapping[str, Array], found: Mapping[str, Array]
         rows[part] = differs | rows[part] if len(rows[part]) else differs
     if len(rows["memory."]):
         rows["memory."] = rows["memory."] | _exchanged(expected, found)
-    return sum(map(len, rows.values())), sum(int(r.sum()) for r in rows.values())
+    return rows
+
+
+def _alike(name: str, otherwise: Mapping[str, Array]) -> Array:
+    """Of a state tensor, the rows about which nothing was decided otherwise; what is not of memory is of columns."""
+    rows = otherwise["memory." if name.startswith("memory.") else "columns."]
+    return ~rows if len(rows) else np.ones(1, bool)
 
 
 def _exchanged(expected: Mapping[str, Array], found: Mapping[str, Array]) -> Array:
@@ -182,20 +190,25 @@ class _Comparison:
         self.differing += int(np.count_nonzero(semantics[0] != semantics[1]))
         for name in (TRAJECTORY, CONFIDENCE):
             self._add_floats(name, expected.outputs[name], found.outputs[name])
-        decided, otherwise = _decided_otherwise(expected.state, found.state)
-        self.rows, self.otherwise = self.rows + decided, self.otherwise + otherwise
+        rows = _decided_otherwise(expected.state, found.state)
+        otherwise = sum(int(r.sum()) for r in rows.values())
+        self.rows, self.otherwise = self.rows + sum(map(len, rows.values())), self.otherwise + otherwise
         for name, value in expected.state.items():
-            self._add_floats(name, value, value if otherwise else found.state[name])
+            self._add_floats(name, value, found.state[name], _alike(name, rows), largest=not otherwise)
         if truth is not None:
             tables = [confusion_table(truth.semantics, forecast) for forecast in semantics]
             self.tables = [a + b for a, b in zip(self.tables, tables, strict=True)] if self.tables else tables
         return otherwise > 0
 
-    def _add_floats(self, name: str, expected: Array, found: Array) -> None:
+    def _add_floats(
+        self, name: str, expected: Array, found: Array, rows: Array | None = None, *, largest: bool = True
+    ) -> None:
         difference = np.abs(expected - found)
         # np.maximum keeps a NaN; max() may lose it.
-        self.largest[name] = float(np.maximum(self.largest.get(name, 0.0), difference.max()))
-        self.mean[name] = self.mean.get(name, 0.0) + float(difference.mean(dtype=np.float64))
+        most = difference.max() if largest else 0.0
+        self.largest[name] = float(np.maximum(self.largest.get(name, 0.0), most))
+        some = difference if rows is None else difference[np.broadcast_to(rows, len(difference))]
+        self.mean[name] = self.mean.get(name, 0.0) + float(some.mean(dtype=np.float64) if some.size else 0.0)
 
     def report(self) -> ParityReport:
         first, second = (float(np.median(column)) for column in zip(*self.ms, strict=True))

@@ -61,6 +61,7 @@ class ParityLimits:
     """How far a runtime may be from PyTorch over a stream; every runtime and precision of a bundle is held to them.
 
     state_max:        largest difference of any cached key, value or pose.
+    state_mean:       largest mean difference of such a tensor, of the rows about which nothing was decided otherwise.
     decided_otherwise: share of the state's rows about which rounding decided otherwise.
     trajectory_max:   largest difference of a trajectory (m, rad).
     confidence_mean:  mean difference of the confidences.
@@ -71,6 +72,7 @@ class ParityLimits:
     """
 
     state_max: float = 1e-4
+    state_mean: float = 1e-5
     decided_otherwise: float = 1e-3
     trajectory_max: float = 1e-4
     confidence_mean: float = 1e-4

@@ -28,7 +28,6 @@ class ShapesAlone(nn.Module):
 
 
 class _WithoutProducts(TorchDispatchMode):
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

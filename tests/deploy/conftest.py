@@ -80,9 +80,7 @@ def fp16_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def int8_bundle(checkpoint: Path, calibration_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8") / "bundle"
-    return export(
-        checkpoint, folder, precision="int8", calibration=calibration_root, calibration_frames=3
-    ).folder
+    return export(checkpoint, folder, precision="int8", calibration=calibration_root, calibration_frames=3).folder
 
 
 @pytest.fixture(scope="session")

@@ -138,7 +138,9 @@ def without_activation_pair(graph: onnx.GraphProto) -> None:
     """A fake: one Linear reads its activation as it is."""
     maker = {output: node for node in graph.node for output in node.output}
     constants = {i.name for i in graph.initializer}
-    node = next(n for n in graph.node if n.op_type == "MatMul" and (q := _pair(n.input[0], maker)) and q not in constants)
+    node = next(
+        n for n in graph.node if n.op_type == "MatMul" and (q := _pair(n.input[0], maker)) and q not in constants
+    )
     node.input[0] = _pair(node.input[0], maker)
 
 
