@@ -22,8 +22,8 @@ class ProductBytes(NamedTuple):
 
 
 def product_bytes(path: Path) -> ProductBytes:
-    """Of one run. What a DequantizeLinear makes is read as INT8, as a compiler reads it; what is written is of the graph's
-    own type.
+    """Of one run. What a DequantizeLinear makes is read as INT8, as a compiler reads it; what is written is of the
+    graph's own type.
 
     Raises:
         CheckFailed: the shape or type of an operand is unknown.

@@ -1,0 +1,78 @@
+"""Folding changes what is computed when, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from deploy.fold import IR_VERSION, OPSET, folded
+
+
+def model(*nodes: onnx.NodeProto, half: bool = False, **constants: np.ndarray) -> onnx.ModelProto:
+    """x [2, 3] -> y [2, 3]."""
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, [2, 3]) for name in ("x", "y")]
+    known = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(list(nodes), "small", ends[:1], ends[1:], known)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def run(graph: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    y: np.ndarray = session.run(["y"], {"x": x})[0]
+    return y
+
+
+def kinds(graph: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in graph.graph.node]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_depends_on_no_input_is_computed_once(half: bool) -> None:
+    """Also in FP16, which stays FP16, and from the shape of an input."""
+    dtype = np.float16 if half else np.float32
+    graph = model(
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"], value=numpy_helper.from_array(np.zeros(1, dtype))),
+        helper.make_node("Add", ["zeros", "a"], ["grid"]),
+        helper.make_node("Exp", ["grid"], ["mask"]),
+        helper.make_node("Mul", ["x", "mask"], ["y"]),
+        half=half, a=np.array([0, 1, 2], dtype),
+    )  # fmt: skip
+    x = np.arange(6, dtype=dtype).reshape(2, 3)
+    small = folded(graph)
+    assert kinds(small) == ["Mul"] and [i.data_type for i in small.graph.initializer] == [
+        TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    ]
+    assert np.array_equal(run(small, x), run(graph, x))
+
+
+def test_no_ops_and_equals_go_and_what_nobody_reads() -> None:
+    graph = model(
+        helper.make_node("Cast", ["x"], ["same"], to=TensorProto.FLOAT),
+        helper.make_node("Identity", ["same"], ["again"]),
+        helper.make_node("Sin", ["again"], ["one"]),
+        helper.make_node("Sin", ["x"], ["two"]),
+        helper.make_node("Cos", ["x"], ["unread"]),
+        helper.make_node("Cast", ["two"], ["other"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["other"], ["back"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["one", "back"], ["y"]),
+        unused=np.ones(5, np.float32),
+    )
+    x = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    small = folded(graph)
+    assert kinds(small) == ["Sin", "Cast", "Cast", "Add"], "the casts round: they are no no-ops"
+    assert not small.graph.initializer and np.array_equal(run(small, x), run(graph, x))
+
+
+def test_explicit_quantisation_stays_though_a_weight_is_constant() -> None:
+    graph = model(
+        helper.make_node("QuantizeLinear", ["w", "scale", "zero"], ["q"], axis=0),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"], axis=0),
+        helper.make_node("MatMul", ["x", "dq"], ["y"]),
+        w=np.eye(3, dtype=np.float32), scale=np.full(3, 0.01, np.float32), zero=np.zeros(3, np.int8),
+    )  # fmt: skip
+    assert kinds(folded(graph)) == ["QuantizeLinear", "DequantizeLinear", "MatMul"]
