@@ -20,7 +20,7 @@ from deploy.graphs import Graph, graphs_of
 from deploy.half import in_half
 from deploy.limits import LIMITS
 from deploy.quantize import check_quantized, quantized, quantized_layers, settle_weights
-from deploy.spec import FORMS, GATE, PRECISIONS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
+from deploy.spec import FORMS, PRECISIONS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
 from deploy.tracing import ShapesAlone
 from genie.model import GenieDrive
@@ -114,19 +114,20 @@ def write_graph(graph: Graph, folder: Path) -> GraphSpec:
     written = fold(traced, path)
     traced.unlink()
     check_graph(written)
-    if graph.name != GATE:
-        check_quantized(written.graph, len(quantized_layers(graph.module)))
+    check_quantized(written.graph, len(quantized_layers(graph.module)))
     ends = written.graph
     return GraphSpec(path.name, sha256_of(path), _specs(ends.input), _specs(ends.output), operators(written))
 
 
 def trace(graph: Graph, path: Path) -> None:
     """As torch traces it; every shape is static, the state comes and goes as inputs and outputs."""
+    # Quantisers want their ranges as constants of the trace, which another dispatcher would hide from it.
+    module = graph.module.eval() if quantized_layers(graph.module) else ShapesAlone(graph.module.eval())
     with torch.inference_mode(), warnings.catch_warnings():
         # The tracer warns of each Python number that it takes for constant; static shapes are what is wanted here.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            ShapesAlone(graph.module.eval()),
+            module,
             # Copies, so that no two inputs share memory and none can be taken for a constant.
             tuple(tensor.clone() for tensor in graph.inputs.values()),
             str(path),
