@@ -34,7 +34,7 @@ def test_each_precision_is_within_its_limits_and_a_perturbed_weight_is_not(
     model, _ = load_model(checkpoint)
     assert [c for c in checks(model, bundles[precision], stream) if not c.passed] == []
     with torch.no_grad():
-        model.layers[1].past_value.weight.mul_(-1.0)
+        model.layers[1].attention.value.weight.mul_(-1.0)
     failed = [c.what for c in checks(model, bundles[precision], stream) if not c.passed]
     assert any("state: mean" in what for what in failed), failed
 
