@@ -1,11 +1,11 @@
 """How far a bundle may be from PyTorch in FP32, by precision. The manifest of each bundle carries its own.
 
 Measured on `edge`, scene-0061 of the real mini stream, 20 ticks (docs/benchmarks/precision.md): largest and mean
-difference of the state 2.1e-2 and 7.8e-4 in FP16, 3.1e-1 and 2.7e-2 in INT8 (both of what the tokeniser tells, which is
-sums over 2048 channels); of the trajectory 6.5e-5 and 4.6e-4; voxels that differ 1.4e-7 and 4.6e-6. The limits are about
-five times that: other scenes and weights differ more, a wrong weight by far more. What is decided from tokens alone is
-which slot takes what, at a cosine of 0.9 give or take the rounding. Those of mIoU and of columns are what a precision may
-cost at all.
+difference of the state 2.1e-2 and 7.8e-4 in FP16, 3.1e-1 and 2.7e-2 in INT8 (both of what the tokeniser tells, which
+is sums over 2048 channels); of the trajectory 6.5e-5 and 4.6e-4; voxels that differ 1.4e-7 and 4.6e-6. The limits are
+five times that and more: other scenes and weights differ more, a wrong weight by far more. What is decided from tokens
+alone is which slot takes what, at a cosine of 0.9 give or take the rounding. Those of mIoU and of columns are what a
+precision may cost at all.
 """
 
 from __future__ import annotations
