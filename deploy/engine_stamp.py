@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
 
 from calib.errors import InputError
 from calib.files import write_json
@@ -26,17 +25,6 @@ class Target:
     sm: str
     cuda: str
     tensorrt: str
-
-
-class StampFields(NamedTuple):
-    """What a manifest says of numbers. precision: fp32, fp16 or int8. calibration_sha256: of int8, else None."""
-
-    precision: str
-    calibration_sha256: str | None
-
-
-def stamp_fields(manifest: Manifest) -> StampFields:
-    return StampFields("fp32", None)
 
 
 @dataclass(frozen=True)
@@ -59,11 +47,11 @@ class Stamp:
 
 def expected_stamp(manifest: Manifest, graph: GraphSpec, target: Target, engine_sha256: str) -> Stamp:
     """Of an engine of `graph` that may run on `target`."""
-    numbers = stamp_fields(manifest)
     return Stamp(
         onnx_sha256=graph.sha256,
         **asdict(target),
-        **numbers._asdict(),
+        precision=manifest.precision,
+        calibration_sha256=manifest.calibration_sha256,
         schema=manifest.schema,
         engine_sha256=engine_sha256,
     )

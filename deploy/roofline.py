@@ -25,10 +25,8 @@ import onnx
 from calib.errors import InputError
 from calib.files import write_text
 from deploy.bench_macs import macs, static_shapes
-from deploy.engine_stamp import stamp_fields
-from deploy.spec import GATE, TICK, Manifest, read_manifest, tick_of
+from deploy.spec import GATE, PRECISIONS, TICK, Manifest, read_manifest, tick_of
 
-PRECISIONS = ("fp32", "fp16", "int8")
 _DENSE_OF_SPARSE, _FP16_OF_INT8, _FP32_OF_INT8 = 1 / 2, 1 / 2, 1 / 16
 _FULL_BANDWIDTH, _FULL_CLOCK = 204.8e9, 3200.0
 _FLOAT_BYTES = {"fp32": 4, "fp16": 2, "int8": 2}  # of what is not an operand of a product
@@ -152,10 +150,12 @@ def write_roofline(out: Path, bundles: Iterable[Path], command: str) -> None:
     parts = [_HEADER.format(command=command)]
     for bundle in bundles:
         manifest = read_manifest(bundle)
-        precision = stamp_fields(manifest).precision
-        if precision != "fp32":
+        if manifest.precision != "fp32":
             raise InputError(
-                f"a bundle of {precision}", expected="one of fp32", fix="export with fp32, which tells all", path=bundle
+                f"a bundle of {manifest.precision}",
+                expected="one of fp32",
+                fix="export with fp32, which tells all",
+                path=bundle,
             )
         parts.append(_page(manifest, count(bundle, manifest)))
     write_text(out, "\n".join(parts))
