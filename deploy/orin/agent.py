@@ -148,7 +148,7 @@ class Agent:
 
     def health(self) -> str:
         health = self._service.await_healthy(self._release, self._settings.health_timeout_s)
-        return f"process {health.pid} is well at tick {health.ticks}" + (f" ({health.why})" if health.why else "")
+        return f"process {health.pid} goes on, tick {health.ticks}" + (f" ({health.why})" if health.why else "")
 
     def confirm(self) -> str:
         self._releases.confirm(self._release)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from deploy.bundle import pack
 from deploy.export import export
-from deploy.parity_stream import parity_stream
+from deploy.golden import record
+from deploy.orin.archive import unpack, write_archive
+from deploy.parity_stream import given_ticks, parity_stream
+from deploy.spec import read_manifest
+from deploy.torch_runtime import TorchRuntime
 from genie.cli.main import main
 from genie.config import load_config
 from genie.data.sequence import Sequence
@@ -74,3 +80,37 @@ def geniedrive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return int(stop.value.code or 0)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def golden(dense_bundle: Path, model: GenieDrive, stream: Sequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One tick of the dense form, recorded from PyTorch."""
+    path = tmp_path_factory.mktemp("golden") / "golden.npz"
+    record(path, TorchRuntime(model, "dense"), given_ticks(stream, 1), 1, read_manifest(dense_bundle))
+    return path
+
+
+@pytest.fixture(scope="session")
+def archives(dense_bundle: Path, golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two releases of one export: the second one also carries a file for which it is another release."""
+    folder = tmp_path_factory.mktemp("archives")
+    first, second = folder / "first.tar", folder / "second.tar"
+    pack(dense_bundle, golden, first)
+    repack(first, second, {"app/NEW": b"second"})
+    return first, second
+
+
+def repack(archive: Path, to: Path, changed: Mapping[str, bytes]) -> None:
+    """Another archive, in order in itself, with some files added or replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        index = unpack(archive, tree)
+        for name, content in changed.items():
+            (tree / name).write_bytes(content)
+        names = {*index.files, *changed}
+        write_archive(to, {n: tree / n for n in names}, model=index.model, version=index.version)
+
+
+@pytest.fixture(scope="session")
+def repacked() -> Callable[[Path, Path, Mapping[str, bytes]], None]:
+    return repack

@@ -209,6 +209,11 @@ class ForecastNode(LifecycleNode):
         # After publishing: a beat says that all of a tick went through.
         self._heartbeat.tick(not stuck(tick), f"{tick.status.level.name} {' '.join(tick.status.reasons)}".strip())
 
+    def beat_while_inactive(self) -> None:
+        """An inactive node has no ticks, and is well: whoever deactivated it does not want it restarted."""
+        if self._timer is None:
+            self._heartbeat.tick(True, "inactive")
+
     def _publish(self, tick: Tick) -> None:
         frame = self._chosen.ego_frame
         status = conversions.status_message(tick.status, frame)
@@ -244,6 +249,7 @@ def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> 
             _start(node)
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
+            node.beat_while_inactive()
         node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
