@@ -78,17 +78,15 @@ def compare_golden(runtime: Runtime, ticks: list[GoldenTick], manifest: Manifest
 
 
 def measure(runtime: Runtime, ticks: list[GoldenTick], rounds: int = ROUNDS) -> Latency:
-    """The recording as one stream, several times, after a first one that is not measured."""
+    """The recording as one stream, several times. The runtime must have run before: a first run allocates."""
     first: list[float] = []
     later: list[float] = []
-    for r in range(rounds + 1):
+    for _ in range(rounds):
         runtime.reset()
         for t, tick in enumerate(ticks):
             start = time.perf_counter()
             runtime.tick(tick.inputs)
-            ms = (time.perf_counter() - start) * 1e3
-            if r > 0:
-                (later if t else first).append(ms)
+            (later if t else first).append((time.perf_counter() - start) * 1e3)
     rest = later or first
     return Latency(max(first), float(np.median(rest)), float(np.percentile(rest, 99)), max(rest), len(rest))
 

@@ -19,7 +19,7 @@ from calib.files import write_json
 
 HEALTH_FILE = "GENIEDRIVE_HEALTH_FILE"
 RELEASE = "GENIEDRIVE_RELEASE"
-PERIOD_S = 0.5  # between two beats, at least
+PERIOD_S = 0.25  # between two beats, at least
 
 
 @dataclass(frozen=True)

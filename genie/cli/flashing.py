@@ -25,7 +25,7 @@ def bundle(
         Path | None, typer.Option(help="Data with 10 Hz streams for the golden ticks; a synthetic stream without it.")
     ] = None,
     scene: Annotated[str | None, typer.Option(help="Scene name, e.g. scene-0061.")] = None,
-    ticks: Annotated[int, typer.Option(min=1, max=99, help="Golden ticks.")] = 12,
+    ticks: Annotated[int, typer.Option(min=2, max=99, help="Golden ticks.")] = 12,
     threads: Annotated[int, typer.Option(min=1, help="Of PyTorch and of ONNX Runtime.")] = 2,
 ) -> None:
     """Packs an export for the car: graphs, golden ticks by PyTorch, the code that runs there, a hash of each file."""

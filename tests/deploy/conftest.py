@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -84,9 +88,9 @@ def geniedrive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def golden(dense_bundle: Path, model: GenieDrive, stream: Sequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One tick of the dense form, recorded from PyTorch."""
+    """Two ticks of the dense form, recorded from PyTorch: the plan is given in the first and expected in the second."""
     path = tmp_path_factory.mktemp("golden") / "golden.npz"
-    record(path, TorchRuntime(model, "dense"), given_ticks(stream, 1), 1, read_manifest(dense_bundle))
+    record(path, TorchRuntime(model, "dense"), given_ticks(stream, 2), 2, read_manifest(dense_bundle))
     return path
 
 
@@ -114,3 +118,34 @@ def repack(archive: Path, to: Path, changed: Mapping[str, bytes]) -> None:
 @pytest.fixture(scope="session")
 def repacked() -> Callable[[Path, Path, Mapping[str, bytes]], None]:
     return repack
+
+
+@pytest.fixture(scope="session")
+def other_export(dense_bundle: Path) -> dict[str, bytes]:
+    """The graph with one weight perturbed, in order in itself: the manifest names its hash."""
+    graph = onnx.load(str(dense_bundle / "tick.onnx"))
+    bias = next(i for i in graph.graph.initializer if i.name == "model.trajectory.residual.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    content = graph.SerializeToString()
+    manifest = read_manifest(dense_bundle)
+    tick = replace(manifest.graphs["tick"], sha256=hashlib.sha256(content).hexdigest())
+    with tempfile.TemporaryDirectory() as folder:
+        replace(manifest, graphs={"tick": tick}).write(Path(folder))
+        return {"bundle/tick.onnx": content, "bundle/manifest.json": (Path(folder) / "manifest.json").read_bytes()}
+
+
+@pytest.fixture(scope="session")
+def rewritten_golden(golden: Path) -> Callable[[str, float | None], bytes]:
+    """The golden file with something added to an array, or (None) without it."""
+
+    def rewrite(name: str, amount: float | None) -> bytes:
+        with np.load(golden) as arrays:
+            changed = {n: arrays[n] for n in arrays.files}
+        value = changed.pop(name)
+        if amount is not None:
+            changed[name] = value + np.float32(amount)
+        file = io.BytesIO()
+        np.savez(file, **changed)
+        return file.getvalue()
+
+    return rewrite

@@ -1,6 +1,6 @@
 """STAND-IN for `geniedrive node` where a test flashes: no ROS, no network. What it does is real: it is a process of its
-own that serves the release that `current` was when it started, reads that release's files with every tick, and tells its
-health through deploy.orin.health.
+own that serves the release that `current` was when it started, reads that release's manifest with every tick, and
+tells its health through deploy.orin.health.
 
     serve_ticks.py RELEASE_FOLDER [well|dies|stuck]
 """
@@ -20,7 +20,8 @@ os.environ["GENIEDRIVE_RELEASE"] = release.name
 heartbeat = Heartbeat()
 if how == "dies":
     sys.exit("told to die")
+assert verify_folder(release).release_id == release.name
 while True:
-    assert verify_folder(release).release_id == release.name
+    assert (release / "bundle/manifest.json").read_bytes()
     heartbeat.tick(how == "well", "serving" if how == "well" else "FAULT inference_late")
     time.sleep(0.1)

@@ -76,7 +76,7 @@ class ForecastNode(LifecycleNode):
     def __init__(self, engine_factory: EngineFactory = load_pipeline, name: str = NODE_NAME) -> None:
         super().__init__(name)
         parameters.declare(self)
-        self._heartbeat = Heartbeat()
+        self.heartbeat = Heartbeat()
         self._engine_factory = engine_factory
         self._engine: Engine | None = None
         self._live: LiveForecaster | None = None
@@ -207,12 +207,12 @@ class ForecastNode(LifecycleNode):
             self.get_logger().error(f"inference failed, FAULT until the node is activated again: {tick.failure!r}")
         self._publish(tick)
         # After publishing: a beat says that all of a tick went through.
-        self._heartbeat.tick(not stuck(tick), f"{tick.status.level.name} {' '.join(tick.status.reasons)}".strip())
+        self.heartbeat.tick(not stuck(tick), f"{tick.status.level.name} {' '.join(tick.status.reasons)}".strip())
 
     def beat_while_inactive(self) -> None:
         """An inactive node has no ticks, and is well: whoever deactivated it does not want it restarted."""
         if self._timer is None:
-            self._heartbeat.tick(True, "inactive")
+            self.heartbeat.tick(True, "inactive")
 
     def _publish(self, tick: Tick) -> None:
         frame = self._chosen.ego_frame
@@ -250,6 +250,7 @@ def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> 
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
             node.beat_while_inactive()
+        node.heartbeat.stopping()
         node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
