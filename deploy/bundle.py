@@ -28,7 +28,7 @@ CODE = {
     "calib": (".py",),
     "perception": (".py",),
     "genie": (".py", ".yaml"),
-    "deploy": (".py", ".service", ".sh"),
+    "deploy": (".py", ".service", ".sh", ".Dockerfile"),
     "ros2_ws/src": (".py", ".xml", ".cfg", ".yaml", ".msg", ".txt", ".rviz", ""),
 }
 BUILDER = "tools/setup_ros.py"  # builds the ROS 2 workspace on the target

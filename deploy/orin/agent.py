@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calib.errors import CheckFailed, InputError
-from calib.files import write_json
+from calib.files import write_json, write_text
 from deploy.orin.archive import BLOCK, Index, sha256_file, unpack, verify_folder
 from deploy.orin.guard import Guard
 from deploy.orin.preflight import preflight, ros_setup_of

@@ -60,7 +60,12 @@ def open_runtime(bundle: Path, backend: str, threads: int) -> Runtime:
     """
     if backend == "ort":
         return OnnxRuntime(bundle, threads=threads)
-    raise InputError(f"backend {backend!r}", expected="ort", fix="flash with --backend ort")
+    if backend == "trt":
+        from deploy.runtime_trt import open_tensorrt
+
+        runtime: Runtime = open_tensorrt(bundle)
+        return runtime
+    raise InputError(f"backend {backend!r}", expected="ort or trt", fix="choose one of these")
 
 
 def compare_golden(runtime: Runtime, ticks: list[GoldenTick], manifest: Manifest) -> tuple[ParityReport, set[str]]:

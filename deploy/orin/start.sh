@@ -6,7 +6,12 @@ release=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd) || exit 1
 if [ -n "$GENIEDRIVE_ROS_SETUP" ]; then
     source "$GENIEDRIVE_ROS_SETUP" || exit 1
 fi
+backend=()
+if [ -e "$release/backend" ] && [ "$(cat "$release/backend")" = trt ]; then
+    backend=(--backend trt)
+fi
 export GENIEDRIVE_RELEASE=${release##*/}
 export PYTHONPATH=$release/app${PYTHONPATH:+:$PYTHONPATH}
 export OMP_WAIT_POLICY=PASSIVE
-exec "${GENIEDRIVE_PYTHON:-python3}" -m genie.cli.main node --bundle "$release/bundle" --stamp-clock ros "$@"
+exec "${GENIEDRIVE_PYTHON:-python3}" -m genie.cli.main node --bundle "$release/bundle" --stamp-clock ros \
+    "${backend[@]}" "$@"

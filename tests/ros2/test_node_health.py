@@ -1,4 +1,4 @@
-"""The node of an unpacked release, started as the unit starts it, tells systemd and the health file that ticks go on."""
+"""The node of an unpacked release, started as the unit starts it, tells systemd and the health file of its ticks."""
 
 from __future__ import annotations
 
