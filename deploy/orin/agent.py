@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from calib.errors import CheckFailed, InputError
-from calib.files import write_json, write_text
+from calib.files import write_json
 from deploy.orin.archive import BLOCK, Index, sha256_file, unpack, verify_folder
 from deploy.orin.guard import Guard
 from deploy.orin.preflight import preflight, ros_setup_of
@@ -87,8 +87,9 @@ class Agent:
                 raise CheckFailed(f"the copy has sha256 {found}, not {self._settings.sha256}; flash again")
             self._releases.discard(tree)
             index = unpack(archive, tree)
-            if index.release_id != self._release:
-                raise CheckFailed(f"the archive is release {index.release_id}, not {self._release}")
+            found = index.release(self._settings.backend)
+            if found != self._release:
+                raise CheckFailed(f"the archive is release {found}, not {self._release}")
             os.sync()
             tree.rename(folder)
             self._releases.discard(partial)
@@ -133,9 +134,7 @@ class Agent:
         if self._releases.current() == self._release:
             return f"{self._release} is current already"
         if self._settings.release:
-            write_json(
-                folder / "flashed.json", {"backend": self._settings.backend, "unix_s": time.time(), **self._told}
-            )
+            write_json(folder / "flashed.json", {"unix_s": time.time(), **self._told})
         self._guard = Guard(self._service.restart, self._releases.go_back)
         self._releases.switch_on_trial(self._release, forward=bool(self._settings.release))
         return f"{self._releases.current_link} is {self._release}, on trial"

@@ -28,7 +28,7 @@ SCHEMA = 1
 INDEX_FILE = "index.json"
 MAX_INDEX_BYTES = 1 << 24
 BLOCK = 1 << 20
-RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+RELEASE = re.compile(r"[0-9a-f]{16}-[a-z]+")  # as Index.release names it
 _NAME = re.compile(r"[A-Za-z0-9_+.-]+(/[A-Za-z0-9_+.-]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -53,10 +53,10 @@ class Index:
     def text(self) -> str:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
-    @property
-    def release_id(self) -> str:
-        """Equal content has the same, wherever and whenever it was packed."""
-        return hashlib.sha256(self.text().encode()).hexdigest()[:16]
+    def release(self, backend: str) -> str:
+        """Name of the release that a target makes of it: equal content has the same, wherever and whenever it was
+        packed; for another backend it is another release."""
+        return f"{hashlib.sha256(self.text().encode()).hexdigest()[:16]}-{backend}"
 
     @property
     def size(self) -> int:

@@ -5,9 +5,9 @@ release=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 cd "$release"
 source "$GENIEDRIVE_ROS_SETUP"
 export PYTHONPATH=$release/app${PYTHONPATH:+:$PYTHONPATH}
-if [ "$BACKEND" = trt ]; then
+backend=${release##*-}
+if [ "$backend" = trt ]; then
     "$GENIEDRIVE_PYTHON" -m deploy.engine build bundle
 fi
-"$GENIEDRIVE_PYTHON" -m deploy.orin.check . --backend "$BACKEND"
-echo "$BACKEND" >backend
+"$GENIEDRIVE_PYTHON" -m deploy.orin.check . --backend "$backend"
 exec /bin/bash app/deploy/orin/start.sh

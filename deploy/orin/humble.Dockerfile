@@ -16,9 +16,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 RUN python3 -m venv --system-site-packages /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir 'numpy<2' 'pyyaml>=6' 'opencv-python-headless>=4.8,<5' 'onnxruntime>=1.18' \
         'rich>=13' 'typer>=0.12' 'pycuda>=2022.2'
-ENV GENIEDRIVE_PYTHON=/opt/venv/bin/python GENIEDRIVE_ROS_SETUP=/opt/ros/humble/setup.bash BACKEND=trt
-COPY . /opt/geniedrive/release
-RUN bash -c 'source $GENIEDRIVE_ROS_SETUP && cd /opt/geniedrive/release && \
+ENV GENIEDRIVE_PYTHON=/opt/venv/bin/python GENIEDRIVE_ROS_SETUP=/opt/ros/humble/setup.bash
+COPY . /opt/geniedrive/release-trt
+RUN bash -c 'source $GENIEDRIVE_ROS_SETUP && cd /opt/geniedrive/release-trt && \
     PYTHONPATH=app $GENIEDRIVE_PYTHON app/tools/setup_ros.py'
 # Engines belong to a GPU, which a build does not have: the first start builds them.
-CMD ["/bin/bash", "/opt/geniedrive/release/app/deploy/orin/container.sh"]
+CMD ["/bin/bash", "/opt/geniedrive/release-trt/app/deploy/orin/container.sh"]

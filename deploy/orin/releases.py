@@ -1,6 +1,6 @@
 """Which release is current, and how to go back. One symlink decides, replaced by one rename.
 
-    PREFIX/releases/ID/          a release, unpacked and verified; what was built on the target lies in it, too
+    PREFIX/releases/ID/          a release, unpacked and verified, with what was built on the target; ID: Index.release
     PREFIX/releases/ID/previous  the release that was current before this one
     PREFIX/releases/ID/trial     there until its health was seen: where to go back to, and whether it was started
     PREFIX/releases/ID.partial/  one that is being copied
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.files import write_text
-from deploy.orin.archive import RELEASE_ID
+from deploy.orin.archive import RELEASE
 
 PARTIAL = ".partial"
 GOING = ".going"  # being removed; whatever is left of it is nobody's
@@ -47,13 +47,13 @@ class Releases:
         if not self.current_link.is_symlink():
             return None
         name = Path(os.readlink(self.current_link)).name
-        return name if RELEASE_ID.fullmatch(name) and self.path(name).is_dir() else None
+        return name if RELEASE.fullmatch(name) and self.path(name).is_dir() else None
 
     def previous(self, release: str) -> str | None:
         """The release before that one; None where there was none, or it is gone."""
         path = self.path(release) / "previous"
         name = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-        return name if RELEASE_ID.fullmatch(name) and self.path(name).is_dir() else None
+        return name if RELEASE.fullmatch(name) and self.path(name).is_dir() else None
 
     def switch_on_trial(self, release: str, *, forward: bool) -> None:
         """Makes it current. forward: a newer one, which remembers the current one as its previous."""

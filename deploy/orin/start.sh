@@ -6,8 +6,9 @@ release=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd) || exit 1
 if [ -n "$GENIEDRIVE_ROS_SETUP" ]; then
     source "$GENIEDRIVE_ROS_SETUP" || exit 1
 fi
+# The release's name ends with its backend; ONNX Runtime is the node's own choice.
 backend=()
-if [ -e "$release/backend" ] && [ "$(cat "$release/backend")" = trt ]; then
+if [ "${release##*-}" = trt ]; then
     backend=(--backend trt)
 fi
 export GENIEDRIVE_RELEASE=${release##*/}

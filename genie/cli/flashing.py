@@ -42,9 +42,7 @@ def bundle(
     reference = TorchRuntime(bundled_model(export, manifest), manifest.form)
     stream = parity_stream(dataroot, scene, ticks)
     index = write_bundle(export, out, reference, given_ticks(stream, ticks), ticks, threads=threads)
-    typer.echo(
-        f"{out}: release {index.release_id} of model {index.model}, {len(index.files)} files, {index.size} bytes"
-    )
+    typer.echo(f"{out}: model {index.model}, version {index.version}, {len(index.files)} files, {index.size} bytes")
     typer.echo(f"sha256 {sha256_file(out)}")
 
 
@@ -102,7 +100,7 @@ def flash(
     settings = Settings(
         prefix=prefix,
         backend=backend,
-        release=index.release_id if index else "",
+        release=index.release(backend) if index else "",
         sha256=digest,
         size=size,
         ros_setup=ros_setup,
@@ -136,7 +134,7 @@ def _read(bundle: Path, sha256: str | None) -> tuple[Index, str, int]:
             f"sha256 {digest}", expected=sha256, fix="do not flash it; ask where it comes from", path=bundle
         )
     index = verify_archive(bundle)
-    typer.echo(f"{bundle}: release {index.release_id} of model {index.model}, sha256 {digest}")
+    typer.echo(f"{bundle}: model {index.model}, version {index.version}, sha256 {digest}")
     return index, digest, bundle.stat().st_size
 
 

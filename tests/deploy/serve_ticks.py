@@ -20,7 +20,7 @@ os.environ["GENIEDRIVE_RELEASE"] = release.name
 heartbeat = Heartbeat()
 if how == "dies":
     sys.exit("told to die")
-assert verify_folder(release).release_id == release.name
+assert verify_folder(release).release("ort") == release.name
 while True:
     assert (release / "bundle/manifest.json").read_bytes()
     heartbeat.tick(how == "well", "serving" if how == "well" else "FAULT inference_late")

@@ -51,7 +51,7 @@ class Car:
     def settings(self, archive: Path) -> Settings:
         index = verify_archive(archive)
         return Settings(
-            prefix=str(self.prefix), backend="ort", release=index.release_id, sha256=sha256_file(archive),
+            prefix=str(self.prefix), backend="ort", release=index.release("ort"), sha256=sha256_file(archive),
             size=archive.stat().st_size, ros_setup="none", latency_ms=1e5, rounds=1, threads=1,
             command=f"sh {HERE / 'restart.sh'} {HERE / 'serve_ticks.py'}",
             health_timeout_s=self.health_timeout_s, keep=2,
@@ -79,10 +79,10 @@ class Car:
     def forget(self, archive: Path) -> None:
         """As if that release had never been unpacked there."""
         releases = Releases(self.prefix)
-        releases.discard(releases.path(verify_archive(archive).release_id))
+        releases.discard(releases.path(verify_archive(archive).release("ort")))
 
     def assert_serves(self, archive: Path) -> int:
-        release, deadline = verify_archive(archive).release_id, time.monotonic() + 30
+        release, deadline = verify_archive(archive).release("ort"), time.monotonic() + 30
         while time.monotonic() < deadline:
             health = read_health(self.prefix / "run/health.json")
             if health and health.alive() and health.release == release == Releases(self.prefix).current():
@@ -110,7 +110,7 @@ def car(flashed: Path, archives: tuple[Path, Path]) -> Iterator[Car]:
     assert not Releases(flashed).on_trial()
 
 
-@pytest.mark.parametrize("step", STEPS[:-1])
+@pytest.mark.parametrize("step", [s for s in STEPS[:-1] if s not in ("workspace", "engines")])  # empty here
 def test_killed_after_a_step_the_old_release_serves(step: str, car: Car, archives: tuple[Path, Path]) -> None:
     before = car.assert_serves(archives[0])
     with car.agent(car.settings(archives[1])) as agent:
@@ -143,14 +143,14 @@ def test_both_ends_killed_on_trial_the_next_start_goes_back(car: Car, archives: 
     releases = Releases(car.prefix)
     with car.agent(car.settings(archives[1])) as agent:
         agent.do(archives[1], "copy", "unpack")
-        new = verify_archive(archives[1]).release_id
+        new = verify_archive(archives[1]).release("ort")
         releases.switch_on_trial(new, forward=True)
         agent.kill()
     assert releases.before_start() == new, "it may start once"
     command = [sys.executable, "-m", "deploy.orin.releases", str(car.prefix)]
     environment = {**os.environ, "PYTHONPATH": str(releases.current_link / "app")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
-    old = verify_archive(archives[0]).release_id
+    old = verify_archive(archives[0]).release("ort")
     assert releases.current() == old and old in done.stdout
     assert releases.before_start() == old and not releases.on_trial()
     # And so does the next flash, where nothing started it since.
@@ -163,19 +163,19 @@ def test_both_ends_killed_on_trial_the_next_start_goes_back(car: Car, archives: 
 def test_a_first_release_that_dies_leaves_none(archives: tuple[Path, Path], tmp_path: Path) -> None:
     car = Car(tmp_path / "car", health_timeout_s=1.5)
     car.prefix.mkdir()
-    (car.prefix / "bad").write_text(f"{verify_archive(archives[0]).release_id}:dies")
+    (car.prefix / "bad").write_text(f"{verify_archive(archives[0]).release('ort')}:dies")
     with pytest.raises(CheckFailed, match="it tells nothing; there is no release to go back to"):
         car.flash(archives[0])
     assert Releases(car.prefix).current() is None and not (car.prefix / "pid").exists()
 
 
 def test_a_restart_that_fails_goes_back(car: Car, archives: tuple[Path, Path]) -> None:
-    new = verify_archive(archives[1]).release_id
+    new = verify_archive(archives[1]).release("ort")
     failing = f'[ "$(basename "$(readlink {car.prefix}/current)")" != {new} ] || {{ echo no GPU; exit 3; }}; '
     settings = car.settings(archives[1])
     with (
         car.agent(replace(settings, command=failing + settings.command)) as agent,
-        pytest.raises(CheckFailed, match=r"(?s)ended with 3:\nno GPU; went back to release \w+, which is well"),
+        pytest.raises(CheckFailed, match=r"(?s)ended with 3:\nno GPU; went back to release [\w-]+, which is well"),
     ):
         agent.do(archives[1], *STEPS)
 
@@ -215,18 +215,28 @@ def test_no_space_left(car: Car, archives: tuple[Path, Path]) -> None:
     assert not Releases(car.prefix).path(settings.release).exists()
 
 
-def test_a_damaged_release_is_unpacked_anew_and_never_gone_back_to(car: Car, archives: tuple[Path, Path]) -> None:
+def test_old_ones_go_and_a_damaged_one_is_unpacked_anew_and_never_gone_back_to(
+    car: Car, archives: tuple[Path, Path], tmp_path: Path,
+    repacked: Callable[[Path, Path, Mapping[str, bytes]], None],
+) -> None:  # fmt: skip
+    repacked(archives[0], tmp_path / "other.tar", {"app/NEW": b"other"})
+    car.flash(tmp_path / "other.tar")
     releases, settings = Releases(car.prefix), car.settings(archives[1])
+    assert len(list((car.prefix / "releases").iterdir())) == 2
     car.flash(archives[1])
-    old = releases.path(verify_archive(archives[0]).release_id)
+    assert {p.name for p in (car.prefix / "releases").iterdir()} == {
+        verify_archive(a).release("ort") for a in (tmp_path / "other.tar", archives[1])
+    }
+    old = releases.path(verify_archive(tmp_path / "other.tar").release("ort"))
     manifest = old / "bundle/manifest.json"
     whole = manifest.read_bytes()
     manifest.write_bytes(whole + b" ")
     with car.agent(replace(settings, release="")) as agent, pytest.raises(InputError, match=r"manifest\.json"):
         agent.do(archives[1], "previous")
     assert releases.current() == settings.release
-    car.flash(archives[0])
+    car.flash(tmp_path / "other.tar")
     assert manifest.read_bytes() == whole
+    car.flash(archives[0])
 
 
 def test_one_flash_at_a_time(car: Car, archives: tuple[Path, Path]) -> None:
@@ -244,11 +254,11 @@ def test_one_flash_at_a_time(car: Car, archives: tuple[Path, Path]) -> None:
 
 def test_only_plain_ids_are_releases(tmp_path: Path, archives: tuple[Path, Path]) -> None:
     releases = Releases(tmp_path)
-    unpack(archives[0], releases.path("0" * 16))
+    unpack(archives[0], releases.path("0" * 16 + "-ort"))
     (tmp_path / "current").symlink_to("releases/../../etc")
     assert releases.current() is None
     (tmp_path / "current").unlink()
-    (tmp_path / "current").symlink_to("releases/" + "0" * 16)
-    assert releases.current() == "0" * 16
-    (releases.path("0" * 16) / "previous").write_text("../../etc")
-    assert releases.previous("0" * 16) is None
+    (tmp_path / "current").symlink_to("releases/" + "0" * 16 + "-ort")
+    assert releases.current() == "0" * 16 + "-ort"
+    (releases.path("0" * 16 + "-ort") / "previous").write_text("../../etc")
+    assert releases.previous("0" * 16 + "-ort") is None

@@ -140,7 +140,7 @@ def test_a_jetson_is_told_by_its_own_files(tmp_path: Path) -> None:
 
 
 def test_a_target_that_cannot_take_it_is_told_all_that_is_wrong(tmp_path: Path) -> None:
-    settings = Settings("/dev/null/car", "trt", "0" * 16, "", 10**15, "auto", "", 100.0, 5, 2, 60.0, 3)
+    settings = Settings("/dev/null/car", "trt", "0" * 16 + "-trt", "", 10**15, "auto", "", 100.0, 5, 2, 60.0, 3)
     releases = Releases(Path(settings.prefix))
     device = read_device(releases.prefix, root=tmp_path)
     bare = type(device)(**{**vars(device), "missing_packages": ("cv2",), "rclpy": False, "ros": ("humble", "jazzy")})

@@ -28,7 +28,7 @@ START = TEMPLATE.with_name("start.sh")
 def test_the_node_of_a_release_is_ready_beats_and_ends(graph: Graph, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "golden.npz").touch()  # the node does not read it
     index = pack(bundle, tmp_path / "golden.npz", tmp_path / "car.tar")
-    release = tmp_path / "releases" / index.release_id
+    release = tmp_path / "releases" / index.release("ort")
     unpack(tmp_path / "car.tar", release)
     (tmp_path / "current").symlink_to(release)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -47,7 +47,7 @@ def test_the_node_of_a_release_is_ready_beats_and_ends(graph: Graph, bundle: Pat
         time.sleep(0.5)
         second = read_health(tmp_path / "health.json")
         assert first and second and second.ticks > first.ticks and second.healthy and "no_occupancy" in second.why
-        assert second.release == index.release_id and second.pid == graph.processes["release"].pid
+        assert second.release == index.release("ort") and second.pid == graph.processes["release"].pid
         ended = graph.end("release", signal.SIGTERM)
         assert ended.code == 0, ended.output
         last = b""
