@@ -9,14 +9,21 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from calib.errors import InputError
-from deploy.bundle import pack
+from calib.errors import CheckFailed, InputError
+from deploy.bundle import pack, write_bundle
 from deploy.flash import AGENT, agent_program
-from deploy.orin.archive import INDEX_FILE, unpack, verify_archive, verify_folder
+from deploy.golden import GOLDEN_FILE, read_golden, stretches
+from deploy.orin.archive import INDEX_FILE, sha256_file, unpack, verify_archive, verify_folder
+from deploy.parity_stream import given_ticks
+from deploy.spec import read_manifest
+from deploy.torch_runtime import TorchRuntime
+from genie.data.sequence import Sequence
+from genie.model import GenieDrive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Change = Callable[[tarfile.TarInfo, bytes], tuple[tarfile.TarInfo, bytes] | None]
@@ -74,6 +81,42 @@ def test_packed_is_unpacked_and_equal_content_gives_equal_bytes(
         assert (folder / "bundle" / name).read_bytes() == (dense_bundle / name).read_bytes()
     assert not (folder / "bundle/weights.safetensors").exists()
     assert verify_archive(archives[1]).release("ort") != index.release("ort") != index.release("trt")
+
+
+def test_the_command_packs_what_onnx_runtime_reproduces(
+    dense_bundle: Path, tmp_path: Path, geniedrive: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "car.tar"
+    assert geniedrive("bundle", dense_bundle, "--out", out, "--ticks", 2, "--threads", 1) == 0
+    assert sha256_file(out) in capsys.readouterr().out
+    unpack(out, tmp_path / "release")
+    manifest = read_manifest(tmp_path / "release/bundle")
+    first, second = read_golden(tmp_path / "release" / GOLDEN_FILE, manifest)
+    assert (first.inputs["plan_given"], second.inputs["plan_given"]) == (1.0, 0.0)
+    assert first.truth is not None and not first.state and second.state.keys() == manifest.state().keys()
+
+
+def test_an_export_that_computes_otherwise_is_not_packed(
+    dense_bundle: Path, other_export: dict[str, bytes], model: GenieDrive, stream: Sequence, tmp_path: Path
+) -> None:
+    for name, content in other_export.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    with pytest.raises(CheckFailed, match="nothing was packed.*trajectory"):
+        reference = TorchRuntime(model, "dense")
+        write_bundle(tmp_path / "bundle", tmp_path / "car.tar", reference, given_ticks(stream, 2), 2, threads=1)
+    assert not (tmp_path / "car.tar").exists()
+
+
+@pytest.mark.parametrize("ticks", [2, 5, 12, 99])
+def test_a_gated_recording_begins_a_stretch_in_each_bucket(dense_bundle: Path, ticks: int) -> None:
+    dense = read_manifest(dense_bundle)
+    ends = stretches(ticks, replace(dense, form="gated"))
+    assert max(ends) == ticks - 1 and ends[ticks - 1] == 0
+    if ticks >= 5:
+        assert list(ends.values()) == [640, 256, 128, 64, 0]
+    assert stretches(ticks, dense) == {ticks - 1: 0}
 
 
 def test_what_it_carries_runs_without_this_checkout_and_without_torch(

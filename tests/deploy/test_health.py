@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -10,18 +11,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from deploy.golden import GOLDEN_FILE
+from calib.errors import InputError
+from deploy.golden import GOLDEN_FILE, read_golden
 from deploy.live import Level, LiveForecaster, LiveLimits, stuck
-from deploy.orin.check import main as check
+from deploy.orin import check
 from deploy.orin.device import l4t_of, read_device, sm_of
 from deploy.orin.health import HEALTH_FILE, RELEASE, Heartbeat, read_health
 from deploy.orin.preflight import problems
 from deploy.orin.releases import Releases
 from deploy.orin.service import TEMPLATE, Service
 from deploy.orin.settings import Settings
+from deploy.runtime import OnnxRuntime
+from deploy.spec import read_manifest
 from deploy.stamps import ExternalClock
+from perception.types import FREE, GRID, Occupancy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -82,10 +88,6 @@ class SilentEngine:
 
 
 def test_missing_input_is_no_fault_of_the_process_but_an_unanswered_one_is() -> None:
-    import numpy as np
-
-    from perception.types import FREE, GRID, Occupancy
-
     now = [100.0]
     clock = ExternalClock(lambda: round(now[0] * 1e6))
     live = LiveForecaster(SilentEngine(), clock, LiveLimits(), monotonic_s=lambda: now[0])  # type: ignore[arg-type]
@@ -163,22 +165,31 @@ def test_the_golden_check_passes_and_fails(
     capsys: pytest.CaptureFixture[str],
     rewritten_golden: Callable[[str, float | None], bytes],
 ) -> None:
-    assert check([str(release), "--rounds", "1", "--latency-ms", "60000"]) == 0
-    assert "2 golden ticks through tick" in capsys.readouterr().out
-    assert check([str(release), "--rounds", "1", "--latency-ms", "0.001"]) == 1
-    said = capsys.readouterr()
-    assert "check failed: tick: p99" in said.err and "trajectory" not in said.err
+    manifest = read_manifest(release / "bundle")
+    report = check.check(release, OnnxRuntime(release / "bundle", threads=1), rounds=1)
+    assert [c.what for c in report.checks(manifest, 60_000.0) if not c.passed] == []
+    assert [c.what for c in report.checks(manifest, 1e-3) if not c.passed] == ["tick: p99 after the first (ms)"]
+    assert report.ran == ("tick",) and report.parity.ticks == 2 and 0 < report.latency.p50 <= report.latency.largest
     other = tmp_path / "release"
     shutil.copytree(release, other, symlinks=True)
     for name, amount, code, says in (
-        ("out/forecast.trajectory", 0.01, 1, "trajectory: largest difference"),
+        ("out/forecast.trajectory", 0.01, 1, "check failed: trajectory: largest difference"),
         ("out/forecast.rows", None, 2, "out/forecast.rows is missing"),
     ):
         (other / GOLDEN_FILE).write_bytes(rewritten_golden(f"01/{name}", amount))
-        assert check([str(other), "--rounds", "1", "--latency-ms", "60000"]) == code
+        assert check.main([str(other), "--rounds", "1", "--latency-ms", "60000"]) == code
         assert says in capsys.readouterr().err
-    (other / GOLDEN_FILE).write_bytes(b"PK\3\4 cut off")
-    assert check([str(other)]) == 2
+    for content in (b"PK\3\4 cut off", b"", pickled()):
+        (other / GOLDEN_FILE).write_bytes(content)
+        with pytest.raises(InputError, match="golden"):
+            read_golden(other / GOLDEN_FILE, manifest)
+
+
+def pickled() -> bytes:
+    """A file that runs code where somebody unpickles it."""
+    file = io.BytesIO()
+    np.savez(file, **{"00/in/rows": np.array([print], dtype=object)})
+    return file.getvalue()
 
 
 def test_the_check_runs_as_a_module_without_torch(release: Path) -> None:
