@@ -110,7 +110,7 @@ def read_golden(path: Path, manifest: Manifest) -> list[GoldenTick]:
             for name in arrays.files:
                 tick, _, rest = name.partition("/")
                 parts[tick][rest] = arrays[name]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise _refused(path, f"cannot be read ({type(error).__name__}: {error})") from error
     if not parts:
         raise _refused(path, "no ticks in it")

@@ -103,7 +103,7 @@ def test_an_export_that_computes_otherwise_is_not_packed(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    with pytest.raises(CheckFailed, match="nothing was packed.*trajectory"):
+    with pytest.raises(CheckFailed, match=r"nothing was packed.*trajectory"):
         reference = TorchRuntime(model, "dense")
         write_bundle(tmp_path / "bundle", tmp_path / "car.tar", reference, given_ticks(stream, 2), 2, threads=1)
     assert not (tmp_path / "car.tar").exists()

@@ -226,17 +226,20 @@ def test_a_release_that_is_not_well_gives_way_to_the_one_before(
 def test_killed_after_a_step_the_old_release_serves_and_a_further_flash_works(
     car: Car, archives: tuple[Path, Path]
 ) -> None:
-    """One kill -9 of the host's end after another, each flash going on from what the one before left. That the target's
-    end may be killed as well is in test_flash_agent.py."""
+    """One kill -9 of the host's end after another, each flash going on from what the one before left. The new release
+    tells that it is not well until the kills are over: else one that comes late finds it confirmed. Each step by itself,
+    and kills of the target's end: test_flash_agent.py."""
     first, second = archives
-    for step in ("copy", "engines", "switch", "health"):
+    (car.prefix / "bad").write_text(f"{verify_archive(second).release('ort')}:stuck")
+    for step in ("copy", "engines", "switch", "restart"):
         process = car.start(second)
         assert process.stdout is not None
         assert any(line.startswith(step) for line in process.stdout), f"never came to {step}"
         process.kill()
         process.wait()
         process.stdout.close()
-        car.assert_serves(first)
+        car.assert_serves(first, timeout_s=60.0)  # the target's end may be in a health check of 30 s
+    (car.prefix / "bad").unlink()
     assert car.flash(second) == 0
     car.assert_serves(second)
     assert car.flash(None, "--rollback") == 0
