@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -146,7 +147,7 @@ class Agent:
         return self._settings.command or "systemd unit"
 
     def health(self) -> str:
-        health = self._service.await_healthy(self._release, self._settings.health_timeout_s)
+        health = self._service.await_healthy(self._release, self._settings.health_timeout_s, self._host_is_gone)
         return f"process {health.pid} goes on, tick {health.ticks}" + (f" ({health.why})" if health.why else "")
 
     def confirm(self) -> str:
@@ -206,6 +207,10 @@ class Agent:
         environment = {"PYTHONPATH": str(folder / "app"), "ROS_SETUP": self._service.ros_setup}
         command = ["/bin/bash", "-c", script, "bash", str(folder), sys.executable, *arguments]
         return run([command], BUILD_S, environment).strip()
+
+    def _host_is_gone(self) -> bool:
+        """The host speaks only when it has its answer: what can be read before is the end of its input."""
+        return bool(select.select([self._given], [], [], 0)[0])
 
     def _say(self, what: dict[str, Any]) -> None:
         print(json.dumps(what), flush=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,12 @@ class Service:
             run([[*sudo(), "systemctl", "reset-failed", UNIT]], RESTART_S, check=False)
             run([[*sudo(), "systemctl", "enable", UNIT], [*sudo(), "systemctl", "restart", UNIT]], RESTART_S)
 
-    def await_healthy(self, release: str, timeout_s: float) -> Health:
+    def await_healthy(self, release: str, timeout_s: float, gone: Callable[[], bool] = lambda: False) -> Health:
         """Waits until the process of that release says twice that it is well, and has gone on in between.
 
         Raises:
             CheckFailed: it does not within the time.
+            EOFError: whoever wants to know is `gone`.
         """
         deadline, first = time.monotonic() + timeout_s, None
         health = None
@@ -71,6 +73,8 @@ class Service:
                 first = first if first is not None and first.pid == health.pid else health
             else:
                 first = None
+            if gone():
+                raise EOFError("nobody waits for the health any more")
             time.sleep(POLL_S)
         raise CheckFailed(f"not healthy within {timeout_s:g} s: {_why(health, release)}")
 
