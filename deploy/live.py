@@ -92,6 +92,12 @@ class Tick:
     failure: BaseException | None
 
 
+def stuck(tick: Tick) -> bool:
+    """Whether only a new process can help: inference failed, or is not answered although input comes. Missing input is
+    no fault of the process: a parked car has none."""
+    return tick.failure is not None or (tick.status.level is Level.FAULT and "inference_late" in tick.status.reasons)
+
+
 @dataclass(frozen=True)
 class _Task:
     frame: SensorFrame

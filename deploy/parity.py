@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deploy.parity_stream import Truth, check_length, true_future
-from deploy.pipeline import tick_inputs
 from deploy.runtime import Array, Runtime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY, ParityLimits
-from genie.command import Command
-from genie.data.sequence import Sequence
-from genie.observation import observe, start_observer
 from genie.rows import as_voxels
 from perception.metrics import ConfusionTable, confusion_table, mean_iou
+
+if TYPE_CHECKING:
+    from genie.data.sequence import Sequence
 
 # Of a gated state (deploy.graphs.flatten): what was computed when, from what, and what was fused with what.
 DECIDED = frozenset(
@@ -97,24 +97,22 @@ def compare(
     Raises:
         InputError: the stream is too short.
     """
-    check_length(stream, ticks)
+    # Streams are training code; the rest of this file runs on the car, too (deploy/orin/check.py).
+    from deploy.parity_stream import given_ticks
+
     reference.reset()
     candidate.reset()
-    comparison = _Comparison()
-    observer, commands = start_observer(), (*Command, None)
-    for t in range(ticks):
-        scene, observer = observe(stream.frame(t), observer)
-        truth = true_future(stream, t) if t % 2 == 0 else None
-        inputs = tick_inputs(scene, truth.plan if truth else commands[t // 2 % len(commands)])
-        expected, found = (_run(r, inputs) for r in (reference, candidate))
-        if comparison.add(expected, found, truth):
+    comparison = Comparison()
+    for given in given_ticks(stream, ticks):
+        expected, found = (run_tick(r, given.inputs) for r in (reference, candidate))
+        if comparison.add(expected, found, given.truth):
             candidate.adopt(reference)
         on_tick()
     return comparison.report()
 
 
 @dataclass(frozen=True)
-class _Ran:
+class Ran:
     """Outputs and state of a tick, and how long it took."""
 
     outputs: Mapping[str, Array]
@@ -122,10 +120,10 @@ class _Ran:
     ms: float
 
 
-def _run(runtime: Runtime, inputs: Mapping[str, Array]) -> _Ran:
+def run_tick(runtime: Runtime, inputs: Mapping[str, Array]) -> Ran:
     start = time.perf_counter()
     outputs = runtime.tick(inputs)
-    return _Ran(outputs, by_column(runtime.state()), (time.perf_counter() - start) * 1e3)
+    return Ran(outputs, by_column(runtime.state()), (time.perf_counter() - start) * 1e3)
 
 
 def by_column(state: Mapping[str, Array]) -> dict[str, Array]:
@@ -168,7 +166,7 @@ def _exchanged(expected: Mapping[str, Array], found: Mapping[str, Array]) -> Arr
 
 
 @dataclass
-class _Comparison:
+class Comparison:
     """Sums over the ticks."""
 
     ticks: int = 0
@@ -181,8 +179,12 @@ class _Comparison:
     ms: list[tuple[float, float]] = field(default_factory=list)
     tables: list[ConfusionTable] = field(default_factory=list)  # reference, candidate; horizons pooled
 
-    def add(self, expected: _Ran, found: _Ran, truth: Truth | None) -> bool:
-        """Takes a tick in. Returns whether something was decided otherwise, which no tolerance can measure."""
+    def add(self, expected: Ran, found: Ran, truth: NDArray[np.uint8] | None) -> bool:
+        """Takes a tick in. Returns whether something was decided otherwise, which no tolerance can measure.
+
+        Args:
+            truth: uint8 [H, 200, 200, 16], what the forecasts of both are scored against; None: not scored.
+        """
         self.ticks += 1
         self.ms.append((expected.ms, found.ms))
         semantics = as_voxels(expected.outputs[ROWS]), as_voxels(found.outputs[ROWS])
@@ -196,7 +198,7 @@ class _Comparison:
         for name, value in expected.state.items():
             self._add_floats(name, value, found.state[name], _alike(name, rows), largest=not otherwise)
         if truth is not None:
-            tables = [confusion_table(truth.semantics, forecast) for forecast in semantics]
+            tables = [confusion_table(truth, forecast) for forecast in semantics]
             self.tables = [a + b for a, b in zip(self.tables, tables, strict=True)] if self.tables else tables
         return otherwise > 0
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.transforms import inverse, se3_from_xyz_yaw
+from deploy.pipeline import tick_inputs
+from genie.command import Command
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
 from genie.data.synth.config import STREAM_HZ, SynthConfig
 from genie.data.synth.rasterise import rasterise
 from genie.data.synth.world import scene_world
+from genie.observation import observe, start_observer
 from genie.training.targets import future_frame
 from perception.types import HORIZONS_S
 
@@ -49,6 +53,29 @@ def parity_stream(dataroot: Path | None, scene: str | None, ticks: int) -> Seque
         world_from_ego=se3_from_xyz_yaw(np.stack([p.xyz for p in poses]), np.array([p.yaw for p in poses])),
         source=Path("synthetic"),
     )
+
+
+class GivenTick(NamedTuple):
+    """inputs: of the network, by name. truth: uint8 [H, 200, 200, 16], the truth where it was the plan."""
+
+    inputs: dict[str, np.ndarray[Any, Any]]
+    truth: NDArray[np.uint8] | None
+
+
+def given_ticks(stream: Sequence, ticks: int) -> Iterator[GivenTick]:
+    """The first `ticks` frames through the one preprocessing. Every other tick is given the true plan; in between the
+    model expects its own, after each command in turn.
+
+    Raises:
+        InputError: the stream is too short.
+    """
+    check_length(stream, ticks)
+    observer, commands = start_observer(), (*Command, None)
+    for t in range(ticks):
+        scene, observer = observe(stream.frame(t), observer)
+        truth = true_future(stream, t) if t % 2 == 0 else None
+        inputs = tick_inputs(scene, truth.plan if truth else commands[t // 2 % len(commands)])
+        yield GivenTick(inputs, truth.semantics if truth else None)
 
 
 def check_length(stream: Sequence, ticks: int) -> None:

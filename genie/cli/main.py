@@ -11,7 +11,7 @@ import sys
 import typer
 
 from calib.errors import CheckFailed, InputError
-from genie.cli import ablate, bench, data, demo, deployment, evaluate, ros, train
+from genie.cli import ablate, bench, data, demo, deployment, evaluate, flashing, ros, train
 
 app = typer.Typer(
     name="geniedrive",
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
-for module in (demo, evaluate, ablate, train, deployment, bench, ros):
+for module in (demo, evaluate, ablate, train, deployment, flashing, bench, ros):
     module.register(app)
 
 

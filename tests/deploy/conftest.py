@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from deploy.bundle import pack
 from deploy.export import export
-from deploy.parity_stream import parity_stream
+from deploy.golden import record
+from deploy.orin.archive import unpack, write_archive
+from deploy.parity_stream import given_ticks, parity_stream
+from deploy.spec import read_manifest
+from deploy.torch_runtime import TorchRuntime
 from genie.cli.main import main
 from genie.config import load_config
 from genie.data.sequence import Sequence
@@ -108,3 +118,68 @@ def geniedrive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return int(stop.value.code or 0)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def golden(dense_bundle: Path, model: GenieDrive, stream: Sequence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ticks of the dense form, recorded from PyTorch: the plan is given in the first and expected in the second."""
+    path = tmp_path_factory.mktemp("golden") / "golden.npz"
+    record(path, TorchRuntime(model, "dense"), given_ticks(stream, 2), 2, read_manifest(dense_bundle))
+    return path
+
+
+@pytest.fixture(scope="session")
+def archives(dense_bundle: Path, golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two releases of one export: the second one also carries a file for which it is another release."""
+    folder = tmp_path_factory.mktemp("archives")
+    first, second = folder / "first.tar", folder / "second.tar"
+    pack(dense_bundle, golden, first)
+    repack(first, second, {"app/NEW": b"second"})
+    return first, second
+
+
+def repack(archive: Path, to: Path, changed: Mapping[str, bytes]) -> None:
+    """Another archive, in order in itself, with some files added or replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        index = unpack(archive, tree)
+        for name, content in changed.items():
+            (tree / name).write_bytes(content)
+        names = {*index.files, *changed}
+        write_archive(to, {n: tree / n for n in names}, model=index.model, version=index.version)
+
+
+@pytest.fixture(scope="session")
+def repacked() -> Callable[[Path, Path, Mapping[str, bytes]], None]:
+    return repack
+
+
+@pytest.fixture(scope="session")
+def other_export(dense_bundle: Path) -> dict[str, bytes]:
+    """The graph with one weight perturbed, in order in itself: the manifest names its hash."""
+    graph = onnx.load(str(dense_bundle / "tick.onnx"))
+    bias = next(i for i in graph.graph.initializer if i.name == "model.trajectory.residual.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    content = graph.SerializeToString()
+    manifest = read_manifest(dense_bundle)
+    tick = replace(manifest.graphs["tick"], sha256=hashlib.sha256(content).hexdigest())
+    with tempfile.TemporaryDirectory() as folder:
+        replace(manifest, graphs={"tick": tick}).write(Path(folder))
+        return {"bundle/tick.onnx": content, "bundle/manifest.json": (Path(folder) / "manifest.json").read_bytes()}
+
+
+@pytest.fixture(scope="session")
+def rewritten_golden(golden: Path) -> Callable[[str, float | None], bytes]:
+    """The golden file with something added to an array, or (None) without it."""
+
+    def rewrite(name: str, amount: float | None) -> bytes:
+        with np.load(golden) as arrays:
+            changed = {n: arrays[n] for n in arrays.files}
+        value = changed.pop(name)
+        if amount is not None:
+            changed[name] = value + np.float32(amount)
+        file = io.BytesIO()
+        np.savez(file, **changed)
+        return file.getvalue()
+
+    return rewrite

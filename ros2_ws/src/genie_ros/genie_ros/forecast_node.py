@@ -29,7 +29,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import PointCloud2
 
 from calib.errors import InputError
-from deploy.live import ForecastEngine, LiveForecaster, Tick
+from deploy.live import ForecastEngine, LiveForecaster, Tick, stuck
+from deploy.orin.health import Heartbeat
 from deploy.stamps import DataClock, ExternalClock, Verdict
 from genie_ros import conversions, parameters, qos
 from genie_ros.process import exit_code_of, ros_context, stop_on_signals
@@ -75,6 +76,7 @@ class ForecastNode(LifecycleNode):
     def __init__(self, engine_factory: EngineFactory = load_pipeline, name: str = NODE_NAME) -> None:
         super().__init__(name)
         parameters.declare(self)
+        self.heartbeat = Heartbeat()
         self._engine_factory = engine_factory
         self._engine: Engine | None = None
         self._live: LiveForecaster | None = None
@@ -204,6 +206,13 @@ class ForecastNode(LifecycleNode):
             self._failure_told = True
             self.get_logger().error(f"inference failed, FAULT until the node is activated again: {tick.failure!r}")
         self._publish(tick)
+        # After publishing: a beat says that all of a tick went through.
+        self.heartbeat.tick(not stuck(tick), f"{tick.status.level.name} {' '.join(tick.status.reasons)}".strip())
+
+    def beat_while_inactive(self) -> None:
+        """An inactive node has no ticks, and is well: whoever deactivated it does not want it restarted."""
+        if self._timer is None:
+            self.heartbeat.tick(True, "inactive")
 
     def _publish(self, tick: Tick) -> None:
         frame = self._chosen.ego_frame
@@ -240,6 +249,8 @@ def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> 
             _start(node)
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
+            node.beat_while_inactive()
+        node.heartbeat.stopping()
         node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
