@@ -16,8 +16,8 @@ from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import verify_bundle
 from deploy.golden import GOLDEN_FILE, read_golden, record
 from deploy.orin.archive import Index, write_archive
-from deploy.orin.check import compare_golden, open_runtime
-from deploy.runtime import Runtime
+from deploy.orin.check import compare_golden
+from deploy.runtime import OnnxRuntime, Runtime
 from deploy.spec import MANIFEST_FILE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as folder:
         golden = Path(folder) / GOLDEN_FILE
         record(golden, reference, given, ticks, manifest)
-        report, _ = compare_golden(open_runtime(export, "ort", threads), read_golden(golden, manifest), manifest)
+        report, _ = compare_golden(OnnxRuntime(export, threads=threads), read_golden(golden, manifest), manifest)
         failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in report.checks(manifest.limits) if not c.passed]
         if failed:
             raise CheckFailed("nothing was packed, ONNX Runtime does not compute the same: " + "; ".join(failed))

@@ -106,7 +106,10 @@ class Agent:
         """TensorRT builds for this very device. `deploy.engine build` skips what it built before, unchanged."""
         if self._settings.backend != "trt":
             return f"skipped: backend {self._settings.backend} runs the graphs themselves"
-        return self._python(["-m", "deploy.engine", "build", "bundle"])
+        # What TensorRT timed outlives the release: the next one builds in less.
+        timings = self._releases.prefix / "timings"
+        timings.mkdir(exist_ok=True)
+        return self._python(["-m", "deploy.engine", "build", "bundle", "--timings", str(timings)])
 
     def golden(self) -> str:
         s = self._settings

@@ -19,7 +19,7 @@ import numpy as np
 from calib.errors import CheckFailed, InputError
 from deploy.golden import GOLDEN_FILE, GoldenTick, Recorded, read_golden
 from deploy.parity import Check, Comparison, ParityReport, run_tick
-from deploy.runtime import OnnxRuntime, Runtime
+from deploy.runtime import Runtime, open_runtime
 from deploy.spec import GATE, Manifest, read_manifest
 
 LATENCY_MS = 100.0  # observations come 10 times a second: each is answered before the next
@@ -50,22 +50,6 @@ class GoldenReport:
     def checks(self, manifest: Manifest, latency_ms: float) -> list[Check]:
         gate = Check("tick: p99 after the first (ms)", self.latency.p99, latency_ms)
         return [*self.parity.checks(manifest.limits), gate]
-
-
-def open_runtime(bundle: Path, backend: str, threads: int) -> Runtime:
-    """The runtime that a backend stands for.
-
-    Raises:
-        InputError: no such backend, or the bundle (or an engine built from it) is not usable.
-    """
-    if backend == "ort":
-        return OnnxRuntime(bundle, threads=threads)
-    if backend == "trt":
-        from deploy.runtime_trt import open_tensorrt
-
-        runtime: Runtime = open_tensorrt(bundle)
-        return runtime
-    raise InputError(f"backend {backend!r}", expected="ort or trt", fix="choose one of these")
 
 
 def compare_golden(runtime: Runtime, ticks: list[GoldenTick], manifest: Manifest) -> tuple[ParityReport, set[str]]:
@@ -134,7 +118,9 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the recording that are timed")
     given = parser.parse_args(arguments)
-    report = check(given.release, open_runtime(given.release / "bundle", given.backend, given.threads), given.rounds)
+    report = check(
+        given.release, open_runtime(given.release / "bundle", given.backend, threads=given.threads), given.rounds
+    )
     checks = report.checks(read_manifest(given.release / "bundle"), given.latency_ms)
     say(report, checks)
     failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in checks if not c.passed]
