@@ -29,7 +29,7 @@ from calib.errors import InputError
 from calib.transforms import apply, se3_from_quaternion, se3_from_xyz_yaw
 from deploy.kinematics import kinematics_of
 from deploy.live import LiveStatus
-from deploy.poses import quaternion_from_rotation
+from calib.transforms import quaternion_from_rotation
 from perception.types import FREE, GRID, Occupancy, SceneForecast, VoxelGrid
 
 LABEL_SCHEMA = "occ3d-nuscenes"
