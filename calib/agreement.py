@@ -47,6 +47,19 @@ def project_ends(edges: LidarEdges, camera_from_lidar: Array, intrinsics: Intrin
     return Ends(pixel[kept], normal, spread[kept], apply(camera_from_lidar, edges.middle[kept]))
 
 
+def in_view(edges: LidarEdges, camera_from_lidar: Array, intrinsics: Intrinsics, turn: float = 0.06) -> LidarEdges:
+    """Those that the camera sees, or would if it were turned by up to `turn` (rad): so that many poses can be tried."""
+    local = apply(camera_from_lidar, edges.middle)
+    depth = np.maximum(local[:, 2], 1e-6)
+    plane = np.abs(local[:, :2] / depth[:, None]) * intrinsics.focal / np.array(intrinsics.size)
+    reach = (
+        0.5
+        + np.abs(np.array(intrinsics.centre) / intrinsics.size - 0.5)
+        + turn * np.array(intrinsics.focal) / intrinsics.size
+    )
+    return edges.select((local[:, 2] > 0) & (plane <= 1.3 * reach).all(1))
+
+
 def strength(image: ImageEdges, ends: Ends, offsets: Array) -> NDArray[np.float32]:
     """The image's edge strength [n, k] at `offsets` [k] (px) along each end's normal, across it."""
     at = (ends.pixel[:, None] + ends.normal[:, None] * offsets[:, None]).astype(np.float32)
@@ -62,9 +75,7 @@ def strength(image: ImageEdges, ends: Ends, offsets: Array) -> NDArray[np.float3
     return np.asarray(sampled[0] * weight[:, :1] + sampled[1] * weight[:, 1:], dtype=np.float32)
 
 
-def score(
-    image: ImageEdges, edges: LidarEdges, camera_from_lidar: Array, intrinsics: Intrinsics
-) -> float:
+def score(image: ImageEdges, edges: LidarEdges, camera_from_lidar: Array, intrinsics: Intrinsics) -> float:
     """Mean edge strength where the lidar's ends are, each averaged over half its spread (where it may lie), 0 to 1.
 
     NaN where the image shows no end.

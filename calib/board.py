@@ -79,7 +79,10 @@ class Corners(NamedTuple):
 
 
 def find_corners(board: Board, image: NDArray[np.uint8]) -> Corners | None:
-    """Of a BGR image, to a fraction of a pixel; None where fewer than MIN_CORNERS are seen."""
+    """Of a BGR image, to a fraction of a pixel; None where fewer than MIN_CORNERS are seen.
+
+    A checkerboard's may begin at either end: turned by half, its corners and outline are the same.
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if board.kind == "charuco":
         return _find_charuco(board, grey)
@@ -115,8 +118,6 @@ def _spacing(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float32]) 
     where[ids] = np.arange(len(ids))
     grid = where.reshape(-1, columns)
     pairs = [(grid[:, :-1], grid[:, 1:]), (grid[:-1], grid[1:])]
-    steps = [
-        np.linalg.norm(pixels[a[(a >= 0) & (b >= 0)]] - pixels[b[(a >= 0) & (b >= 0)]], axis=1) for a, b in pairs
-    ]
+    steps = [np.linalg.norm(pixels[a[(a >= 0) & (b >= 0)]] - pixels[b[(a >= 0) & (b >= 0)]], axis=1) for a, b in pairs]
     joined = np.concatenate(steps)
     return float(np.percentile(joined, 10)) if len(joined) else 0.0

@@ -75,18 +75,14 @@ def undistort_maps(intrinsics: Intrinsics, rectified: Intrinsics | None = None) 
     """
     target = rectified or Intrinsics("pinhole", intrinsics.size, intrinsics.focal, intrinsics.centre)
     initialise = cv2.fisheye.initUndistortRectifyMap if intrinsics.model == "fisheye" else cv2.initUndistortRectifyMap
-    x, y = initialise(
-        intrinsics.matrix, intrinsics.coefficients, np.eye(3), target.matrix, target.size, cv2.CV_32FC1
-    )
+    x, y = initialise(intrinsics.matrix, intrinsics.coefficients, np.eye(3), target.matrix, target.size, cv2.CV_32FC1)
     return UndistortMaps(x, y, target)
 
 
 def _project(intrinsics: Intrinsics, points: Array) -> Array:
     zero = np.zeros(3)
     if intrinsics.model == "fisheye":
-        pixels = cv2.fisheye.projectPoints(
-            points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients
-        )[0]
+        pixels = cv2.fisheye.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)[0]
     else:
         pixels = cv2.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)[0]
     flat: Array = pixels.reshape(-1, 2)

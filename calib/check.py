@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.agreement import perturbation, perturbed, project_ends, score
+from calib.agreement import in_view, perturbation, perturbed, project_ends, score
 from calib.camera import project
 from calib.edges import ImageEdges, LidarEdges, image_edges, lidar_edges
 from calib.rig import Camera, Intrinsics, Rig
@@ -118,9 +118,8 @@ class _Sums:
         self.images += 1
         self.points += len(points)
         self.hits += int(project(intrinsics, apply(pose, points)).inside.sum())
-        # Everything that a turned camera could see, so that less is projected each time.
-        near = project_ends(edges, pose, intrinsics).pixel
-        weight = len(near)
+        edges = in_view(edges, pose, intrinsics)
+        weight = len(project_ends(edges, pose, intrinsics).pixel)
         self.ends += weight
         if not weight:
             return

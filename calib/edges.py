@@ -119,7 +119,9 @@ def image_edges(image: NDArray[np.uint8], spread: float) -> ImageEdges:
     return ImageEdges(*(_crests(g, around, axis, spread) for g, axis in ((x, 1), (y, 0))))
 
 
-def _crests(strength: NDArray[np.float32], around: NDArray[np.float32], axis: int, spread: float) -> NDArray[np.float32]:
+def _crests(
+    strength: NDArray[np.float32], around: NDArray[np.float32], axis: int, spread: float
+) -> NDArray[np.float32]:
     before, after = np.roll(strength, 1, axis), np.roll(strength, -1, axis)
     thin = np.where((strength >= before) & (strength > after), strength / (strength + around), 0)
     return np.asarray(cv2.GaussianBlur(thin.astype(np.float32), (0, 0), spread) * np.float32(spread * 2.5))

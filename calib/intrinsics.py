@@ -18,7 +18,9 @@ from calib.transforms import Array
 CELLS = (8, 6)  # of the image, in which corners are counted
 MIN_VIEWS = 8
 MIN_REACHED = 0.6  # share of the cells
-MIN_TILT_DEG = 15.0  # between the most tilted boards and the least, about each axis: without it focal length and distance
+MIN_TILT_DEG = (
+    15.0  # between the most tilted boards and the least, about each axis: without it focal length and distance
+)
 # cannot be told apart
 OUTLIER_SHARE, OUTLIER_FLOOR = 2.5, 0.25  # of the median error, and px: no image below is an outlier
 ROUNDS = 5

@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.agreement import Ends, perturbed, project_ends, strength
-from calib.edges import ImageEdges, LidarEdges
+from calib.edges import ImageEdges, LidarEdges, image_edges, lidar_edges
 from calib.errors import InputError
 from calib.refine import Refined
 from calib.rig import Intrinsics
-from calib.transforms import Array, apply
+from calib.tables import Keyframe, read_image, read_sweep
+from calib.transforms import Array, apply, inverse
 
 WIDTHS = (1 / 80, 1 / 130, 1 / 200, 1 / 270, 1 / 270)  # of the image's width: how far an end looks, round by round
+SPREAD = 1 / 400  # of the image's width: how wide an edge is made
 ROUNDS = 4  # steps at each width
-MIN_FRAMES, MIN_ENDS = 6, 1500
+MIN_FRAMES, MIN_ENDS = 6, 1000
 PRIOR_SIGMA = np.array([*np.radians((1.0, 1.0, 1.0)), 0.05, 0.05, 0.05])  # of the first guess: rad, m
 _DELTA = np.array([*np.radians((0.05, 0.05, 0.05)), 0.005, 0.005, 0.005])  # over which the pull's slope is taken
 
@@ -41,6 +43,20 @@ class Pull(NamedTuple):
     hessian: Array
     rms: float
     count: int
+
+
+def read_frames(keyframes: Sequence[Keyframe], camera: str, ego_from_lidar: Array) -> list[Frame]:
+    """Of the keyframes in which that camera has an image."""
+    out = []
+    for keyframe in keyframes:
+        edges = lidar_edges(read_sweep(keyframe.lidar.path), ego_from_lidar)
+        for measured in keyframe.cameras:
+            if measured.channel == camera:
+                motion = inverse(measured.world_from_ego) @ keyframe.lidar.world_from_ego
+                image = read_image(measured.path)
+                drawn = image_edges(image, image.shape[1] * SPREAD)
+                out.append(Frame(drawn, in_ego(edges, motion @ ego_from_lidar)))
+    return out
 
 
 def in_ego(edges: LidarEdges, ego_from_lidar: Array) -> LidarEdges:
@@ -77,7 +93,9 @@ def calibrate_natural(frames: Sequence[Frame], intrinsics: Intrinsics, first_gue
     for axis, delta in enumerate(_DELTA):
         change = np.zeros(6)
         change[axis] = delta
-        ahead, behind = (_pull(frames, perturbed(s * change) @ pose, intrinsics, final).gradient.sum(0) for s in (1, -1))
+        ahead, behind = (
+            _pull(frames, perturbed(s * change) @ pose, intrinsics, final).gradient.sum(0) for s in (1, -1)
+        )
         slope[:, axis] = (ahead - behind) / (2 * delta)
     scatter = pull.gradient - pull.gradient.mean(0)
     between = scatter.T @ scatter * len(frames) / max(len(frames) - 1, 1)
@@ -110,7 +128,11 @@ def _pull(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics, width: f
         jacobian = normal_motion(ends, intrinsics)
         gradients.append(jacobian.T @ (weight * residual))
         hessian += jacobian.T @ (jacobian * weight[:, None])
-        squares, total, count = squares + float((weight * residual**2).sum()), total + float(weight.sum()), count + len(mass)
+        squares, total, count = (
+            squares + float((weight * residual**2).sum()),
+            total + float(weight.sum()),
+            count + len(mass),
+        )
     return Pull(np.array(gradients), hessian, float(np.sqrt(squares / max(total, 1e-12))), count)
 
 

@@ -39,7 +39,9 @@ def draw_ends(
     ends = project_ends(edges, camera_from_lidar, intrinsics)
     out = image.copy()
     half = ends.normal * (ends.spread[:, None] / 2)
-    for first, second in zip(np.round(ends.pixel - half).astype(int), np.round(ends.pixel + half).astype(int), strict=True):
+    for first, second in zip(
+        np.round(ends.pixel - half).astype(int), np.round(ends.pixel + half).astype(int), strict=True
+    ):
         cv2.line(out, first.tolist(), second.tolist(), _END, max(1, round(image.shape[1] / 800)), cv2.LINE_AA)
     return out
 

@@ -71,9 +71,7 @@ def load_intrinsics(path: Path | str) -> Intrinsics:
 
 def save_intrinsics(path: Path | str, intrinsics: Intrinsics, calibration: dict[str, Any]) -> None:
     """Writes the intrinsics, and how they were come by: plain values that are kept for the reader."""
-    write_text(
-        Path(path), _dump({"schema": SCHEMA, **intrinsics_tree(intrinsics), "calibration": calibration})
-    )
+    write_text(Path(path), _dump({"schema": SCHEMA, **intrinsics_tree(intrinsics), "calibration": calibration}))
 
 
 def _dump(tree: dict[str, Any]) -> str:

@@ -63,7 +63,9 @@ def _rectified(matrix: np.ndarray, size: tuple[int, int], channel: str) -> Intri
             expected="a 3x3 matrix",
             fix="mend calibrated_sensor.json",
         )
-    return Intrinsics("pinhole", size, (matrix[0, 0].item(), matrix[1, 1].item()), (matrix[0, 2].item(), matrix[1, 2].item()))
+    return Intrinsics(
+        "pinhole", size, (matrix[0, 0].item(), matrix[1, 1].item()), (matrix[0, 2].item(), matrix[1, 2].item())
+    )
 
 
 @dataclass(frozen=True)

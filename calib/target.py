@@ -25,6 +25,7 @@ MIN_POINTS = 30  # of a board's points in a sweep
 SEARCH = 0.35  # m around where the first guess says that the board is
 PLANE_SIGMA = 0.015  # m, of one point of the lidar
 PLANE_TOLERANCE = 3 * PLANE_SIGMA
+MAX_ANGLE = np.radians(20.0)  # of that plane against the board's: beyond, it is a wall
 MARGIN_SQUARES = 0.25  # white paper around the squares is part of the board
 MAX_CONDITION = 1e7  # of the normalised Hessian: above, some direction is held by nothing
 
@@ -124,6 +125,9 @@ def _sight(board: Board, pair: Pair, intrinsics: Intrinsics, pose: Array) -> Sig
     if near.sum() < MIN_POINTS:
         return f"{near.sum()} lidar points near it"
     normal, offset = _plane(points[near])
+    expected = (inverse(pose) @ camera_from_board)[:3, 2]
+    if abs(normal @ expected) < np.cos(MAX_ANGLE):
+        return f"the plane there is {np.degrees(np.arccos(min(abs(normal @ expected), 1.0))):.0f} deg off the board's"
     on = near.copy()
     on[near] = np.abs(points[near] @ normal - offset) < PLANE_TOLERANCE
     if on.sum() < MIN_POINTS:

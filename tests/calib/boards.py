@@ -1,5 +1,6 @@
-"""Photographs of a board: every pixel's rays through the lens meet the board's plane, then blur, uneven light and noise.
-Nothing of calib's own projection is used to draw: rays come from OpenCV's fixed-point inverse, checked in test_camera."""
+"""Photographs of a board: every pixel's rays through the lens meet the board's plane, then blur, uneven light, noise.
+
+Nothing of calib's detection or calibration is used to draw; the rays are checked in test_camera."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from calib.board import Board
+from calib.board import Board, Corners
 from calib.camera import unproject
 from calib.rig import Intrinsics
-from calib.transforms import inverse, se3
+from calib.transforms import se3
 
 SUB = 2  # rays per pixel, each way
 PER_SQUARE = 60  # px of the print
@@ -39,7 +40,11 @@ class Photographer:
         self.rays = rays / np.maximum(rays[..., 2:], np.float32(1e-3))
 
     def take(
-        self, board: Board, camera_from_board: np.ndarray, rng: np.random.Generator, background: np.ndarray | None = None
+        self,
+        board: Board,
+        camera_from_board: np.ndarray,
+        rng: np.random.Generator,
+        background: np.ndarray | None = None,
     ) -> np.ndarray:
         """BGR. background: BGR of the same size, grey where there is none."""
         print_ = board.picture(PER_SQUARE)
@@ -84,7 +89,7 @@ def poses_that_cover(board: Board, intrinsics: Intrinsics, count: int, rng: np.r
         where = np.array([(column + 0.5) / columns, (row + 0.5) / rows]) * 0.84 + 0.08
         ray = unproject(intrinsics, where[None] * np.array(intrinsics.size))[0]
         distance = board.extent[0] * intrinsics.focal[0] / intrinsics.size[0] / rng.uniform(0.32, 0.5)
-        tilt = tuple(rng.uniform(-38, 38, 2)) + (rng.uniform(-12, 12),)
+        tilt = (*rng.uniform(-38, 38, 2), rng.uniform(-12, 12))
         # Tilts are about the ray: a board at the border of a wide image faces the camera as well.
         look = np.eye(4)
         look[:3, :3] = _towards(ray)
@@ -98,5 +103,15 @@ def _towards(ray: np.ndarray) -> np.ndarray:
     return np.eye(3) if sine < 1e-9 else cv2.Rodrigues(axis / sine * np.arctan2(sine, ray[2]))[0]
 
 
+def _towards(ray: np.ndarray) -> np.ndarray:
+    axis = np.cross([0.0, 0.0, 1.0], ray)
+    sine = np.linalg.norm(axis)
+    return np.eye(3) if sine < 1e-9 else cv2.Rodrigues(axis / sine * np.arctan2(sine, ray[2]))[0]
+
+
 def board_from_camera(camera_from_board: np.ndarray) -> np.ndarray:
     return inverse(camera_from_board)
+
+
+def corners_of(ids: np.ndarray, pixels: np.ndarray) -> Corners:
+    return Corners(ids, pixels)

@@ -1,12 +1,12 @@
-"""A board in a street as the synthetic lidar and camera see it: the beams of the lidar (genie.data.synth.lidar) meet the
-board where it is nearer than what is behind it; the photographer draws it before a wall and a road."""
+"""A board as the synthetic lidar sees it: its beams, noise and quantum are those of genie.data.synth.lidar; they meet
+the board where it is nearer than the road and walls behind it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from calib.board import Board
-from calib.transforms import apply, inverse
+from calib.transforms import inverse
 from genie.data.synth.lidar import QUANTUM, RANGE_SIGMA, beams
 
 MARGIN_SQUARES = 0.25
@@ -25,7 +25,12 @@ def sweep_with_board(board: Board, lidar_from_board: np.ndarray, rng: np.random.
     along = -origin[2] / np.where(np.abs(direction[:, 2]) > 1e-9, direction[:, 2], 1e-9)
     at = origin + direction * along[:, None]
     margin = MARGIN_SQUARES * board.square
-    on = (at[:, :2] > -margin).all(1) & (at[:, :2] < np.array(board.extent) + margin).all(1) & (along > 0) & (along < distance)
+    on = (
+        (at[:, :2] > -margin).all(1)
+        & (at[:, :2] < np.array(board.extent) + margin).all(1)
+        & (along > 0)
+        & (along < distance)
+    )
     distance = np.where(on, along, distance)
     measured = np.round((distance + rng.normal(0, RANGE_SIGMA, len(distance))) / QUANTUM) * QUANTUM
     points = d * measured[:, None]
@@ -37,6 +42,3 @@ def sweep_with_board(board: Board, lidar_from_board: np.ndarray, rng: np.random.
 def lidar_frame(camera_from_lidar: np.ndarray, camera_from_board: np.ndarray) -> np.ndarray:
     """lidar_from_board."""
     return inverse(camera_from_lidar) @ camera_from_board
-
-
-__all__ = ["apply", "lidar_frame", "sweep_with_board"]
