@@ -1,7 +1,7 @@
 """Is a rig's calibration right for this data? Lidar and cameras are brought together as the rig says, and turned away
 from it: where the two agree better elsewhere, the calibration is wrong.
 
-Calibration, matched keyframe by keyframe: `check_scene`; what it tells: `CameraReport`.
+`check_scene` runs it; `CameraReport` is what it tells.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class CameraReport(NamedTuple):
     """What the check found of one camera.
 
     images: how many were looked at. hits: share of the lidar's points that fall into the image. ends: of things seen by
-    the lidar in the images. score: edge agreement as the rig is, 0 to 1. turned: score at minus and plus STEP of each of
-    AXES. best_deg: pitch and yaw at which agreement is best, from what the rig says. contrast: by how many standard
+    the lidar in the images. score: edge agreement as the rig is, 0 to 1. turned: score at minus and plus STEP of each
+    of AXES. best_deg: pitch and yaw at which agreement is best, from what the rig says. contrast: by how many standard
     deviations of the scores elsewhere agreement rises, at the rig's values.
     """
 
@@ -65,7 +65,7 @@ class View(NamedTuple):
 
 
 def camera_from_lidar(rig: Rig, camera: str, lidar: str, image: Measurement, sweep: Measurement) -> Array:
-    """[4, 4] from the lidar's frame at the sweep's stamp to the camera's at the image's, ego motion between included."""
+    """[4, 4] from the lidar's frame at the sweep's stamp to the camera's at the image's, by way of the ego motion."""
     ego_from_world = inverse(image.world_from_ego)
     motion = ego_from_world @ sweep.world_from_ego
     matrix: Array = rig.camera(camera).mount.sensor_from_ego @ motion @ rig.lidar(lidar).mount.ego_from_sensor

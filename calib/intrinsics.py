@@ -1,5 +1,4 @@
-"""Intrinsics of one camera from images of a board: coverage is judged before anything is computed, images that do not fit
-are dropped and named."""
+"""Intrinsics of one camera from images of a board. Coverage is judged; images that do not fit are dropped by name."""
 
 from __future__ import annotations
 
@@ -46,8 +45,9 @@ class Coverage(NamedTuple):
 class Fit(NamedTuple):
     """What calibration found.
 
-    rms: px, over all corners. errors: px, RMS of each image that was used. sigma_focal: px, standard deviation of fx and
-    fy; None for a fisheye (OpenCV does not tell). dropped: names and errors of images that do not fit. residuals: [n, 2] (px) at pixels [n, 2].
+    rms: px, over all corners. errors: px, RMS of each image that was used. sigma_focal: px, standard deviations of fx
+    and fy; None for a fisheye (OpenCV does not tell). dropped: names and errors of images that do not fit.
+    residuals: [n, 2] (px) at pixels [n, 2].
     """
 
     intrinsics: Intrinsics

@@ -1,19 +1,19 @@
 """Lidar to camera from driving, without a board: where things end for the lidar, the image has edges.
 
-Each end looks for the image's edges along its normal and is drawn to where they are on average, near ones counting more
-(expectation); the pose is moved by least squares to meet them (maximisation), and the look narrows. What is wrongly drawn
-from one end is drawn the other way from another: many ends of many images make up for it.
+The score of all images together (`agreement.score`) is searched for its highest point: it is sampled around the pose
+along each axis and each pair of axes, a quadratic is laid through it, and its top is the next pose. What the scene does
+not tell stays as the first guess has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calib.agreement import Ends, perturbed, project_ends, strength
+from calib.agreement import in_view, perturbed, project_ends, score
 from calib.edges import ImageEdges, LidarEdges, image_edges, lidar_edges
 from calib.errors import InputError
 from calib.refine import Refined
@@ -21,28 +21,21 @@ from calib.rig import Intrinsics
 from calib.tables import Keyframe, read_image, read_sweep
 from calib.transforms import Array, apply, inverse
 
-WIDTHS = (1 / 80, 1 / 130, 1 / 200, 1 / 270, 1 / 270)  # of the image's width: how far an end looks, round by round
-SPREAD = 1 / 400  # of the image's width: how wide an edge is made
-ROUNDS = 4  # steps at each width
-MIN_FRAMES, MIN_ENDS = 6, 1000
-PRIOR_SIGMA = np.array([*np.radians((1.0, 1.0, 1.0)), 0.05, 0.05, 0.05])  # of the first guess: rad, m
-_DELTA = np.array([*np.radians((0.05, 0.05, 0.05)), 0.005, 0.005, 0.005])  # over which the pull's slope is taken
+SPREADS = (1 / 150, 1 / 400)  # of the image's width: how wide edges are made, first to find the top, then to be exact
+STEPS = np.array([*np.radians((0.5, 0.5, 0.5)), 0.05, 0.05, 0.05])  # rad, m: over which the score is sampled
+# Which of SPREADS, and how many of STEPS, round by round.
+ROUNDS = ((0, 2.0), (0, 1.0), (0, 1.0), (1, 1.0), (1, 1.0))
+FARTHEST = 2.0  # steps that one round may go along an axis
+MIN_FRAMES, MIN_ENDS = 6, 1500
+# Of the first guess: rad, m. Places on a car are known from its drawings, directions from nothing.
+PRIOR_SIGMA = np.array([*np.radians((1.5, 1.5, 1.5)), 0.02, 0.02, 0.02])
 
 
 class Frame(NamedTuple):
-    """One image and the ends of one sweep, in the ego frame at the image's stamp (m)."""
+    """One image, with edges as wide as each of SPREADS, and the ends of one sweep in the ego frame at its stamp (m)."""
 
-    image: ImageEdges
+    images: tuple[ImageEdges, ...]
     ends: LidarEdges
-
-
-class Pull(NamedTuple):
-    """What the frames say of a pose. gradient: [frames, 6], of each. hessian: [6, 6]. rms: px. count: of ends."""
-
-    gradient: Array
-    hessian: Array
-    rms: float
-    count: int
 
 
 def read_frames(keyframes: Sequence[Keyframe], camera: str, ego_from_lidar: Array) -> list[Frame]:
@@ -52,16 +45,12 @@ def read_frames(keyframes: Sequence[Keyframe], camera: str, ego_from_lidar: Arra
         edges = lidar_edges(read_sweep(keyframe.lidar.path), ego_from_lidar)
         for measured in keyframe.cameras:
             if measured.channel == camera:
-                motion = inverse(measured.world_from_ego) @ keyframe.lidar.world_from_ego
+                motion = inverse(measured.world_from_ego) @ keyframe.lidar.world_from_ego @ ego_from_lidar
                 image = read_image(measured.path)
-                drawn = image_edges(image, image.shape[1] * SPREAD)
-                out.append(Frame(drawn, in_ego(edges, motion @ ego_from_lidar)))
+                drawn = tuple(image_edges(image, image.shape[1] * spread) for spread in SPREADS)
+                ends = LidarEdges(apply(motion, edges.on), apply(motion, edges.off), edges.upright)
+                out.append(Frame(drawn, ends))
     return out
-
-
-def in_ego(edges: LidarEdges, ego_from_lidar: Array) -> LidarEdges:
-    """The ends in the ego frame at another stamp: ego_from_lidar includes the motion in between."""
-    return LidarEdges(apply(ego_from_lidar, edges.on), apply(ego_from_lidar, edges.off), edges.upright)
 
 
 def calibrate_natural(frames: Sequence[Frame], intrinsics: Intrinsics, first_guess: Array) -> Refined:
@@ -69,82 +58,72 @@ def calibrate_natural(frames: Sequence[Frame], intrinsics: Intrinsics, first_gue
 
     Args:
         frames: of driving past things: at least MIN_FRAMES with MIN_ENDS ends in all.
-        first_guess: camera_from_ego [4, 4], to PRIOR_SIGMA; it is an observation as well, so that what the scene does
-            not tell stays as it was.
+        first_guess: camera_from_ego [4, 4], to PRIOR_SIGMA; it is an observation as well.
 
-    The covariance takes each image as one observation: what is wrong in it is wrong for all of its ends.
+    The covariance takes each image as one observation (what is wrong in it is wrong for all its ends): the inverse
+    Hessian of the score, around the scatter of the images' own gradients.
 
     Raises:
         InputError: too little to see.
     """
-    pose, prior = first_guess, np.diag(PRIOR_SIGMA**-2.0)
-    moved = np.zeros(6)
-    for width in WIDTHS:
-        for _ in range(ROUNDS):
-            pull = _pull(frames, pose, intrinsics, width)
-            _check(frames, pull)
-            step = np.linalg.solve(pull.hessian + prior, pull.gradient.sum(0) - prior @ moved)
-            moved = moved + step
-            pose = perturbed(step) @ pose
-    final = WIDTHS[-1]
-    pull = _pull(frames, pose, intrinsics, final)
-    # Ends are drawn only part of the way: the pull's slope, not the Hessian, tells how far off a pose is.
-    slope = np.zeros((6, 6))
-    for axis, delta in enumerate(_DELTA):
-        change = np.zeros(6)
-        change[axis] = delta
-        ahead, behind = (
-            _pull(frames, perturbed(s * change) @ pose, intrinsics, final).gradient.sum(0) for s in (1, -1)
-        )
-        slope[:, axis] = (ahead - behind) / (2 * delta)
-    scatter = pull.gradient - pull.gradient.mean(0)
-    between = scatter.T @ scatter * len(frames) / max(len(frames) - 1, 1)
-    bread = np.linalg.inv(prior - slope)
-    covariance = bread @ (between + prior) @ bread.T
-    return Refined(pose, covariance, pull.rms, pull.count)
-
-
-def _check(frames: Sequence[Frame], pull: Pull) -> None:
-    if len(frames) < MIN_FRAMES or pull.count < MIN_ENDS:
+    frames = [Frame(f.images, in_view(f.ends, first_guess, intrinsics)) for f in frames]
+    count = sum(len(project_ends(f.ends, first_guess, intrinsics).pixel) for f in frames)
+    if len(frames) < MIN_FRAMES or count < MIN_ENDS:
         raise InputError(
-            f"{len(frames)} images with {pull.count} ends of things",
+            f"{len(frames)} images with {count} ends of things",
             expected=f"at least {MIN_FRAMES} images with {MIN_ENDS}",
             fix="use more keyframes, of streets with poles, cars and walls; or calibrate with a board",
         )
+    pose, moved = first_guess, np.zeros(6)
+    for spread, share in ROUNDS:
+        steps = STEPS * share
+        told = _information(_sample(frames, pose, intrinsics, spread, steps))
+        prior = np.diag((steps / PRIOR_SIGMA) ** 2)
+        covariance = np.linalg.inv(told.information + prior)
+        step = covariance @ (told.information @ told.top - prior @ (moved / steps))
+        step = np.clip(step, -FARTHEST, FARTHEST) * steps
+        moved = moved + step
+        pose = perturbed(step) @ pose
+    return Refined(pose, covariance * np.outer(steps, steps), 1.0, count)
 
 
-def _pull(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics, width: float) -> Pull:
-    look = width * intrinsics.size[0]
-    offsets = np.arange(-np.ceil(2.5 * look), np.ceil(2.5 * look) + 1)
-    bell = np.exp(-0.5 * (offsets / look) ** 2)
-    gradients, hessian, squares, total, count = [], np.zeros((6, 6)), 0.0, 0.0, 0
-    for frame in frames:
-        ends = project_ends(frame.ends, pose, intrinsics)
-        drawn = strength(frame.image, ends, offsets).astype(np.float64) ** 2 * bell
-        mass = drawn.sum(1)
-        residual = (drawn @ offsets) / np.maximum(mass, 1e-9)
-        # Less where there is hardly an edge, and where the lidar itself leaves open where the thing ends.
-        weight = mass / (mass + 0.05 * look) / (1 + (ends.spread / look) ** 2 / 12) / look**2
-        jacobian = normal_motion(ends, intrinsics)
-        gradients.append(jacobian.T @ (weight * residual))
-        hessian += jacobian.T @ (jacobian * weight[:, None])
-        squares, total, count = (
-            squares + float((weight * residual**2).sum()),
-            total + float(weight.sum()),
-            count + len(mass),
-        )
-    return Pull(np.array(gradients), hessian, float(np.sqrt(squares / max(total, 1e-12))), count)
+class _Samples(NamedTuple):
+    """Each image's score around a pose, in steps. gradient: [frames, 6]. hessian: [6, 6], the sum of all."""
+
+    gradient: Array
+    hessian: Array
 
 
-def normal_motion(ends: Ends, intrinsics: Intrinsics) -> NDArray[np.float64]:
-    """[n, 6]: px along its normal by which an end moves per rad and m of perturbed(x) @ pose.
+def _sample(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics, spread: int, steps: Array) -> _Samples:
+    def scores(at: Array) -> Array:
+        change = perturbed(at * steps) @ pose
+        found = [score(f.images[spread], f.ends, change, intrinsics) * len(f.ends.on) for f in frames]
+        return np.nan_to_num(np.array(found), nan=0.0)
 
-    Of the pinhole camera alone: a lens's distortion changes it by a few percent, and the pull by as much.
-    """
-    x, y, z = ends.point.T
-    fx, fy = intrinsics.focal
-    zero = np.zeros_like(z)
-    u = np.stack([fx / z, zero, -fx * x / z**2], 1)
-    v = np.stack([zero, fy / z, -fy * y / z**2], 1)
-    by_shift = ends.normal[:, :1] * u + ends.normal[:, 1:] * v
-    return np.column_stack([np.cross(ends.point, by_shift), by_shift])
+    unit, here = np.eye(6), scores(np.zeros(6))
+    low, high = (np.stack([scores(sign * unit[a]) for a in range(6)], 1) for sign in (-1, 1))  # [frames, 6]
+    hessian = np.diag((low + high - 2 * here[:, None]).sum(0))
+    for a, b in combinations(range(6), 2):
+        corners = scores(unit[a] + unit[b]) + scores(-unit[a] - unit[b])
+        bent = (corners - (low + high)[:, a] - (low + high)[:, b] + 2 * here).sum() / 2
+        hessian[a, b] = hessian[b, a] = bent
+    return _Samples((high - low) / 2, hessian)
+
+
+class _Told(NamedTuple):
+    """top: [6], where the score is highest. information: [6, 6] about it; zero along what the score does not tell."""
+
+    top: Array
+    information: Array
+
+
+def _information(samples: _Samples) -> _Told:
+    values, axes = np.linalg.eigh(-samples.hessian)
+    held = values > 0.02 * values.max()  # along the others the score does not fall both ways
+    inverse_hessian = axes[:, held] @ np.diag(1 / values[held]) @ axes[:, held].T
+    scatter = samples.gradient - samples.gradient.mean(0)
+    between = scatter.T @ scatter * len(scatter) / (len(scatter) - 1)
+    spread = inverse_hessian @ between @ inverse_hessian
+    inside = axes[:, held].T @ spread @ axes[:, held]
+    information = axes[:, held] @ np.linalg.inv(inside) @ axes[:, held].T
+    return _Told(inverse_hessian @ samples.gradient.sum(0), information)

@@ -15,9 +15,8 @@ _DELTA = np.array([1e-5, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4])  # rad, m: of the numeri
 
 
 class Refined(NamedTuple):
-    """pose: [4, 4]. covariance: [6, 6] of the correction perturbed(x) @ pose: rad about, then m along the target's axes.
-    rms: of the residuals in standard deviations, about 1 where they are as large as they were said to be. count: of
-    residuals."""
+    """pose: [4, 4]. covariance: [6, 6] of the correction perturbed(x) @ pose: rad about, then m along the target's
+    axes. rms: of the residuals in standard deviations: 1 where they are as large as was said. count: of residuals."""
 
     pose: Array
     covariance: Array

@@ -1,8 +1,8 @@
 """Lidar to camera by a board that both see: its plane, and where it ends.
 
-The camera tells the board's pose from its corners. The lidar's points on the board must lie in that plane, and the board
-must end between the last beam that met it and the first that passed it. Boards tilted three ways hold all six degrees of
-freedom by their planes; the ends hold them better, and need fewer boards.
+The camera tells the board's pose from its corners. The lidar's points on the board must lie in that plane, and the
+board must end between the last beam that met it and the first that passed it. Boards tilted three ways hold all six
+degrees of freedom by their planes; the ends hold them better, and need fewer boards.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def board_pose(board: Board, corners: Corners, intrinsics: Intrinsics) -> Array:
 def calibrate_target(board: Board, pairs: list[Pair], intrinsics: Intrinsics, first_guess: Array) -> TargetFit:
     """
     Args:
-        first_guess: camera_from_lidar [4, 4], to a few degrees and about a decimetre: it tells which points are the board.
+        first_guess: camera_from_lidar [4, 4], to a few degrees and a decimetre: it tells which points are the board.
 
     Raises:
         InputError: too few boards that both see, or boards that leave a direction open.
@@ -174,7 +174,7 @@ def _ends(sweep: NDArray[np.float32], on: NDArray[np.bool_]) -> tuple[Array, Arr
 
 
 def _residuals(board: Board, sightings: tuple[Sighting, ...], pose: Array) -> Array:
-    """In standard deviations. An end lies anywhere between two beams: its deviation is their half distance / sqrt(3)."""
+    """In standard deviations. An end lies anywhere between two beams: its deviation is half their gap / sqrt(3)."""
     low, high = _size(board)
     out = []
     for s in sightings:

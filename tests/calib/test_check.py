@@ -1,4 +1,4 @@
-"""The check on the real keyframe of scene-0061: with its own calibration, and with that of another car (in the tables)."""
+"""The check on the real keyframe of scene-0061: with its own calibration, and with another car's (in the tables)."""
 
 from __future__ import annotations
 

@@ -7,21 +7,20 @@ import pytest
 
 from calib.drift import (
     ALARM,
-    CHANGES,
+    NAMES,
     Alarm,
     DriftState,
     Reading,
     Reference,
     fit_reference,
-    name_of,
     rate_bound_per_hour,
     suspect,
     update,
 )
-from calib.drift_trial import TrialReading, detections, false_alarms, read_scene
+from calib.drift_trial import TrialReading, detections, false_alarms, lidar_readings, read_cameras, read_lidar
 from calib.tables import Tables
 
-YAW = [name_of(k) for k in range(len(CHANGES))].index("+ry")
+YAW = NAMES.index("+ry")
 # Of the front camera in the town, in deviations (docs/benchmarks/calibration.md): each change harms, on average.
 HARM = np.array([0.62, 0.8, 1.85, 2.08, 0.4, 0.3, 0.73, 1.06, 0.63, 0.32, 0.0, 1.09])
 
@@ -34,7 +33,7 @@ def driving(seconds: float, rng: np.random.Generator, drift: int | None = None) 
     noise, out = rng.normal(size=12), []
     for n in range(round(seconds * 2)):
         noise = 0.6 * noise + 0.8 * rng.normal(size=12)
-        out.append(Reading("CAM_FRONT", n * 500_000, (mean + noise) * 0.01))
+        out.append(Reading("CAM_FRONT", n * 500_000, (mean + noise) * 0.01, NAMES))
     return out
 
 
@@ -50,7 +49,7 @@ def test_what_cannot_be_told_is_never_told() -> None:
     reference = fit_reference(driving(300, np.random.default_rng(0)))
     telling = reference["CAM_FRONT"].telling
     assert telling[YAW] and not telling[10]  # the change that harms by nothing
-    loud = [Reading("CAM_FRONT", n, np.where(np.arange(12) == 10, 1.0, -0.01)) for n in range(100)]
+    loud = [Reading("CAM_FRONT", n, np.where(np.arange(12) == 10, 1.0, -0.01), NAMES) for n in range(100)]
     assert not run(loud, reference)
 
 
@@ -60,7 +59,7 @@ def test_a_change_is_flagged_once_with_what_would_mend_it() -> None:
     alarms = run(driving(10, rng, drift=YAW), reference)
     assert alarms[0].change == "-ry" and alarms[0].stamp_us <= 10_000_000 and alarms[0].sum > ALARM
     assert suspect(alarms, 6) == "CAM_FRONT" and suspect(alarms, 1) == "CAM_FRONT"
-    everywhere = [alarm._replace(camera=f"CAM_{n}") for n, alarm in enumerate(alarms[:1] * 5)]
+    everywhere = [alarm._replace(sensor=f"CAM_{n}") for n, alarm in enumerate(alarms[:1] * 5)]
     assert suspect(everywhere, 6) == "the lidar"
 
 
@@ -72,7 +71,7 @@ def test_state_goes_in_and_comes_out() -> None:
     again = update(start, readings[0], reference)
     np.testing.assert_array_equal(first.state.sums["CAM_FRONT"], again.state.sums["CAM_FRONT"])
     assert not start.sums and first.state.sums["CAM_FRONT"].max() > 0
-    unknown = update(first.state, readings[1]._replace(camera="CAM_NEW"), reference)
+    unknown = update(first.state, readings[1]._replace(sensor="CAM_NEW"), reference)
     assert unknown.state is first.state and unknown.alarm is None
 
 
@@ -90,15 +89,37 @@ def test_the_rule_of_three() -> None:
 
 @pytest.fixture(scope="module")
 def trials(drive: Path) -> list[TrialReading]:
-    """A real drive of the town: as it was, and with each change injected."""
+    """Of the town: as it was, and with each change injected."""
     tables = Tables(drive)
-    return list(read_scene(tables.scene(tables.scene_names[0]), (0.0, 10.0)))
+    scene = tables.scene(tables.scene_names[0])
+    levels = list(read_lidar(scene, (0.0, 10.0)))
+    expected = np.nanmean([t.levels for t in levels], axis=0)
+    return [*read_cameras(scene, (0.0, 10.0)), *lidar_readings("LIDAR_TOP", levels, expected)]
 
 
-def test_in_the_town_yaw_is_flagged_and_nothing_else(trials: list[TrialReading]) -> None:
-    gains = np.stack([t.reading.gains for t in trials])
-    reference = {"CAM_FRONT": Reference(gains.mean(0), gains.std(0))}
+def test_in_the_town_a_turned_camera_and_a_moved_lidar_are_flagged_and_nothing_else(trials: list[TrialReading]) -> None:
+    reference = {}
+    for sensor in ("CAM_FRONT", "LIDAR_TOP"):
+        gains = np.stack([t.reading.gains for t in trials if t.reading.sensor == sensor])
+        reference[sensor] = Reference(gains.mean(0), gains.std(0))
     assert not false_alarms(trials, reference)
-    found = {d.change: d.delay_s for d in detections(trials, reference)}
-    for k in (YAW, YAW ^ 1):
-        assert found[k] is not None and found[k] <= 10.0
+    delays = {(d.sensor, d.change): d.delay_s for d in detections(trials, reference)}
+    flagged = [("CAM_FRONT", "-ry"), ("CAM_FRONT", "+ry")]
+    flagged += [("LIDAR_TOP", f"{sign}{level}") for level in ("height", "roll") for sign in "-+"]
+    for sensor, change in flagged:
+        delay = delays[sensor, change]
+        assert delay is not None and delay <= 8.0, (sensor, change)
+
+
+def test_a_lidars_levels_move_as_it_is_moved(trials: list[TrialReading], drive: Path) -> None:
+    tables = Tables(drive)
+    scene = tables.scene(tables.scene_names[0])
+    for sweep in read_lidar(scene, (0.0, 3.0)):
+        if not sweep.injected:
+            continue
+        moved = np.array(sweep.injected) - sweep.levels  # [8, 4]: minus and plus of each level
+        told = np.isfinite(sweep.levels)
+        amounts = np.array([0.05, *np.radians([0.5, 0.5, 0.5])])
+        for level in np.flatnonzero(told):
+            np.testing.assert_allclose(moved[2 * level + 1, level], amounts[level], rtol=0.2)
+            np.testing.assert_allclose(moved[2 * level, level], -amounts[level], rtol=0.2)

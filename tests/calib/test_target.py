@@ -1,4 +1,4 @@
-"""A camera's place against the lidar, from boards that both see (drawn ray by ray; beams and noise of the town's lidar)."""
+"""A camera's place against the lidar, from boards that both see: drawn ray by ray, beams of the town's lidar."""
 
 from __future__ import annotations
 
