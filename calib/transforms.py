@@ -49,6 +49,27 @@ def quaternion_from_yaw(yaw: float) -> list[float]:
     return [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))]
 
 
+def quaternion_from_rotation(rotation: Array) -> Array:
+    """[w, x, y, z] with w >= 0 of a rotation matrix [3, 3].
+
+    The largest component is computed first, so that no small number is divided by (Shepperd 1978).
+    """
+    r = rotation
+    trace = r[0, 0] + r[1, 1] + r[2, 2]
+    squares = np.array([1 + trace, *(1 + 2 * r[i, i] - trace for i in range(3))])  # 4w^2, 4x^2, 4y^2, 4z^2
+    largest = int(np.argmax(squares))
+    products = np.array(
+        [
+            [squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], squares[1], r[1, 0] + r[0, 1], r[0, 2] + r[2, 0]],
+            [r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], squares[2], r[2, 1] + r[1, 2]],
+            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], squares[3]],
+        ]
+    )  # 4 q q^T
+    quaternion: Array = products[largest] / (2 * np.sqrt(squares[largest]))
+    return -quaternion if quaternion[0] < 0 else quaternion
+
+
 def inverse(target_from_source: Array) -> Array:
     """source_from_target of rigid transforms [..., 4, 4]."""
     rotation_t = np.swapaxes(target_from_source[..., :3, :3], -1, -2)

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from calib.errors import CheckFailed, InputError
-from genie.cli import ablate, bench, data, demo, deployment, evaluate, flashing, ros, train
+from genie.cli import ablate, bench, calib, data, demo, deployment, evaluate, flashing, ros, train
 
 app = typer.Typer(
     name="geniedrive",
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(calib.app, name="calib")
 for module in (demo, evaluate, ablate, train, deployment, flashing, bench, ros):
     module.register(app)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.errors import InputError
+from calib.tables import find_version
 from calib.transforms import se3_from_quaternion
 
 if TYPE_CHECKING:
@@ -29,29 +30,6 @@ class Keyframe:
     token: str
     stamp_us: int
     world_from_ego: NDArray[np.float64]
-
-
-def find_version(dataroot: Path | str, version: str | None = None) -> str:
-    """The v1.0-* folder of a data root; the only one, or the one asked for."""
-    dataroot = Path(dataroot)
-    if not dataroot.is_dir():
-        raise InputError(
-            "no such folder",
-            expected="a nuScenes data root: a folder with v1.0-*/ in it",
-            fix="check the path given as --dataroot",
-            path=dataroot,
-        )
-    found = sorted(p.name for p in dataroot.glob("v1.0-*") if p.is_dir())
-    if version is None and len(found) == 1:
-        return found[0]
-    if version in found:
-        return str(version)
-    raise InputError(
-        f"found {', '.join(found) if found else 'no v1.0-* folder'}",
-        expected=f"the folder {version}" if version else "exactly one folder v1.0-* with the tables",
-        fix="point --dataroot at the folder that holds v1.0-mini, v1.0-trainval or v1.0-synth",
-        path=dataroot,
-    )
 
 
 def open_nuscenes(dataroot: Path | str, version: str | None = None) -> NuScenes:

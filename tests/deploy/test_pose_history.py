@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calib.transforms import quaternion_from_yaw, se3_from_quaternion, se3_from_xyz_yaw, yaw_of
+from calib.sync import interpolate_pose
+from calib.transforms import (
+    quaternion_from_rotation,
+    quaternion_from_yaw,
+    se3_from_quaternion,
+    se3_from_xyz_yaw,
+    yaw_of,
+)
 from deploy.kinematics import kinematics_of
-from deploy.poses import PoseHistory, interpolate_pose, quaternion_from_rotation
+from deploy.poses import PoseHistory
 
 
 @pytest.mark.parametrize("seed", range(20))

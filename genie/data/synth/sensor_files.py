@@ -64,9 +64,16 @@ def write_sensors(
                 points = _points_in_boxes(world, shot.seconds, sweep)
                 evidence[shot.sample] = evidence[shot.sample]._replace(points=points)
         elif shot.channel != LIDAR:
-            image = renderer.camera(_MOUNTS[shot.channel], shot.seconds, config.image_scale, rng)
-            _write_image(path, image)
+            write_shot(path, renderer, shot, config, rng)
     return evidence
+
+
+def write_shot(path: Path, renderer: SceneRenderer, shot: Shot, config: SynthConfig, rng: np.random.Generator) -> None:
+    """The file of one measurement: a sweep or an image."""
+    if shot.channel == LIDAR:
+        _write_sweep(path, renderer.lidar(shot.seconds, rng))
+    else:
+        _write_image(path, renderer.camera(_MOUNTS[shot.channel], shot.seconds, config.image_scale, rng))
 
 
 def _seconds(keyframe: int) -> float:

@@ -26,10 +26,9 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from calib.errors import InputError
-from calib.transforms import apply, se3_from_quaternion, se3_from_xyz_yaw
+from calib.transforms import apply, quaternion_from_rotation, se3_from_quaternion, se3_from_xyz_yaw
 from deploy.kinematics import kinematics_of
 from deploy.live import LiveStatus
-from deploy.poses import quaternion_from_rotation
 from perception.types import FREE, GRID, Occupancy, SceneForecast, VoxelGrid
 
 LABEL_SCHEMA = "occ3d-nuscenes"

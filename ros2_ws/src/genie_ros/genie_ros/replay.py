@@ -19,7 +19,7 @@ from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.node import Node
 
-from deploy.poses import interpolate_pose
+from calib.sync import interpolate_pose
 from genie.data.sequence import Sequence
 from genie_ros import conversions, qos
 from genie_ros.process import exit_code_of, ros_context, stop_on_signals
