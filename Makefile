@@ -24,8 +24,10 @@ $(STAMP): pyproject.toml constraints.txt tools/setup_typings.py
 demo: setup
 	$(BIN)/geniedrive demo --out $(if $(DATAROOT),runs/demo-own --dataroot '$(DATAROOT)',runs/demo)
 
+# Those on a ROS 2 graph measure rates: nothing runs beside them.
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest -m 'not ros and not soak' -n 2 --dist loadfile
+	$(RUN) -m pytest -m ros
 
 lint: setup
 	$(BIN)/ruff check .
