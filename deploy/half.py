@@ -40,7 +40,7 @@ def in_half(model: GenieDrive) -> GenieDrive:
         for parent in part.modules():
             for child_name, child in parent.named_children():
                 setattr(parent, child_name, _cast(child, dtype))
-    half.norm = _cast(half.norm, torch.float16)
+        setattr(half, name, _cast(part, dtype))
     half.tokenizer.codes = half.tokenizer.codes.half()
     return half
 

@@ -41,4 +41,5 @@ def _zeros(func: Any, args: tuple[Any, ...]) -> Tensor:
     if func is _ATEN._softmax.default:
         return torch.zeros_like(args[0])
     left, right = args[-2:]
-    return left.new_zeros(*left.shape[:-1], right.shape[-1])
+    product: Tensor = left.new_zeros(*left.shape[:-1], right.shape[-1])
+    return product
