@@ -114,6 +114,8 @@ def bytes_read(path: Path, names: Iterable[str]) -> int:
     total = 0
     for name in names:
         readers = [node for node in graph.node if name in node.input]
+        if not readers:
+            continue
         gathers = all(node.op_type == "Gather" and node.input[0] == name for node in readers)
         taken = [shapes.get(node.output[0], (0,)) for node in readers] if gathers else [shapes[name]]
         if any(0 in shape for shape in taken):

@@ -35,6 +35,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
         count = len(model.graph.node)
         # With every shape known, what is computed from shapes folds, too. Data propagation would take an Add of [n, 1]
         # and [m] for one of shapes, and refuse it.
+        del model.graph.value_info[:]  # what an earlier round could not tell would stay unknown
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         _compute_constants(model.graph)
         _drop_no_ops(model.graph)

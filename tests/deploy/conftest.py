@@ -158,8 +158,8 @@ def repacked() -> Callable[[Path, Path, Mapping[str, bytes]], None]:
 def other_export(dense_bundle: Path) -> dict[str, bytes]:
     """The graph with one weight perturbed, in order in itself: the manifest names its hash."""
     graph = onnx.load(str(dense_bundle / "tick.onnx"))
-    bias = next(i for i in graph.graph.initializer if i.name == "model.trajectory.residual.bias")
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    weight = next(i for i in graph.graph.initializer if i.name.endswith("model.trajectory.residual.weight"))
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + np.float32(0.01), weight.name))
     content = graph.SerializeToString()
     manifest = read_manifest(dense_bundle)
     tick = replace(manifest.graphs["tick"], sha256=hashlib.sha256(content).hexdigest())

@@ -82,6 +82,7 @@ def check(model: list[float], warp: list[float], tracker: list[float]) -> None:
     assert all(m >= t - 1.0 for m, t in zip(model, tracker, strict=True)), told
 
 
+@pytest.mark.timeout(900)  # 140 windows, three times
 def test_it_beats_ego_warp_on_real_motion(mini: list[Scene]) -> None:
     check(*(miou(f, mini) for f in (load_forecaster(GOLDEN), EgoWarpForecaster(), TrackerForecaster())))
 
