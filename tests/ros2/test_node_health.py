@@ -33,7 +33,7 @@ def test_the_node_of_a_release_is_ready_beats_and_ends(graph: Graph, bundle: Pat
     (tmp_path / "current").symlink_to(release)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(60)
+        systemd.settimeout(150)  # six graphs are loaded and warmed up first, beside whatever else runs
         graph.environment |= {
             "NOTIFY_SOCKET": str(tmp_path / "notify"),
             "GENIEDRIVE_HEALTH_FILE": str(tmp_path / "health.json"),
