@@ -83,7 +83,7 @@ def find_corners(board: Board, image: NDArray[np.uint8]) -> Corners | None:
 
     A checkerboard's may begin at either end: turned by half, its corners and outline are the same.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
     if board.kind == "charuco":
         return _find_charuco(board, grey)
     size = (board.squares[0] - 1, board.squares[1] - 1)
@@ -101,14 +101,15 @@ def _find_charuco(board: Board, grey: NDArray[np.uint8]) -> Corners | None:
     pixels, ids, _, _ = detector.detectBoard(grey)
     if ids is None or len(ids) < MIN_CORNERS:
         return None
-    ids, rough = ids.ravel().astype(np.int64), pixels.reshape(-1, 2).astype(np.float32)
+    which = np.asarray(ids, dtype=np.int64).ravel()
+    rough = np.asarray(pixels, dtype=np.float32).reshape(-1, 2)
     # The detector's own window is small where markers are: refined again, as wide as the squares allow.
-    half = int(np.clip(WINDOW * _spacing(board, ids, rough), 2, 12))
+    half = int(np.clip(WINDOW * _spacing(board, which, rough), 2, 12))
     done = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 60, 1e-4)
     refined = cv2.cornerSubPix(grey, rough.reshape(-1, 1, 2).copy(), (half, half), (-1, -1), done)
     fine = refined.reshape(-1, 2).astype(np.float64)
     kept = np.linalg.norm(fine - rough, axis=1) < half
-    return Corners(ids[kept], fine[kept]) if kept.sum() >= MIN_CORNERS else None
+    return Corners(which[kept], fine[kept]) if kept.sum() >= MIN_CORNERS else None
 
 
 def _spacing(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float32]) -> float:

@@ -54,7 +54,8 @@ def unproject(intrinsics: Intrinsics, pixels: Array) -> Array:
     plane = (pixels - intrinsics.centre) / intrinsics.focal
     if any(intrinsics.distortion):
         k, distortion, unit = intrinsics.matrix, intrinsics.coefficients, np.eye(3)
-        plane = cv2.undistortPointsIter(pixels[:, None], k, distortion, unit, unit, _SOLVE).reshape(-1, 2)
+        solved = cv2.undistortPointsIter(pixels[:, None], k, distortion, unit, unit, _SOLVE)
+        plane = np.asarray(solved, dtype=np.float64).reshape(-1, 2)
     rays = np.column_stack([plane, np.ones(len(plane))])
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
@@ -76,17 +77,16 @@ def undistort_maps(intrinsics: Intrinsics, rectified: Intrinsics | None = None) 
     target = rectified or Intrinsics("pinhole", intrinsics.size, intrinsics.focal, intrinsics.centre)
     initialise = cv2.fisheye.initUndistortRectifyMap if intrinsics.model == "fisheye" else cv2.initUndistortRectifyMap
     x, y = initialise(intrinsics.matrix, intrinsics.coefficients, np.eye(3), target.matrix, target.size, cv2.CV_32FC1)
-    return UndistortMaps(x, y, target)
+    return UndistortMaps(np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.float32), target)
 
 
 def _project(intrinsics: Intrinsics, points: Array) -> Array:
     zero = np.zeros(3)
     if intrinsics.model == "fisheye":
-        pixels = cv2.fisheye.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)[0]
+        found = cv2.fisheye.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)
     else:
-        pixels = cv2.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)[0]
-    flat: Array = pixels.reshape(-1, 2)
-    return flat
+        found = cv2.projectPoints(points[:, None], zero, zero, intrinsics.matrix, intrinsics.coefficients)
+    return np.asarray(found[0], dtype=np.float64).reshape(-1, 2)
 
 
 def _fisheye_rays(intrinsics: Intrinsics, pixels: Array) -> Array:

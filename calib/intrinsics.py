@@ -77,7 +77,7 @@ def calibrate(board: Board, views: list[View], size: tuple[int, int], model: Mod
             fix="take more images, sharp, with the whole board in them; check --board and --squares",
         )
     _check_reach(count_corners(views, size))
-    kept, dropped = list(views), {}
+    kept, dropped = list(views), dict[str, float]()
     for _ in range(ROUNDS):
         solved = _solve(board, kept, size, model)
         limit = max(OUTLIER_SHARE * float(np.median(list(solved.errors.values()))), OUTLIER_FLOOR)

@@ -20,7 +20,7 @@ def draw_fit(fit: Fit) -> NDArray[np.uint8]:
     counts = fit.coverage.counts
     share = counts / max(int(counts.max()), 1)
     shade = cv2.resize((255 - 150 * share).astype(np.uint8), (WIDTH, height), interpolation=cv2.INTER_NEAREST)
-    left = cv2.merge([np.full_like(shade, 250), shade, shade])
+    left = np.stack([np.full_like(shade, 250), shade, shade], axis=-1).astype(np.uint8)
     rows, columns = counts.shape
     for row in range(rows):
         for column in range(columns):

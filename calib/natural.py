@@ -24,9 +24,10 @@ from calib.transforms import Array, apply, inverse
 SPREADS = (1 / 150, 1 / 400)  # of the image's width: how wide edges are made, first to find the top, then to be exact
 STEPS = np.array([*np.radians((0.5, 0.5, 0.5)), 0.05, 0.05, 0.05])  # rad, m: over which the score is sampled
 # Which of SPREADS, and how many of STEPS, round by round.
-ROUNDS = ((0, 2.0), (0, 1.0), (0, 1.0), (1, 1.0), (1, 1.0))
+ROUNDS = ((0, 1.0), (0, 1.0), (1, 1.0), (1, 1.0))
+GRID = np.radians(np.arange(-4, 5) * 0.5)  # of pitch and yaw, before: the score has other tops as well
 FARTHEST = 2.0  # steps that one round may go along an axis
-MIN_FRAMES, MIN_ENDS = 6, 1500
+MIN_FRAMES, MIN_ENDS = 6, 800
 # Of the first guess: rad, m. Places on a car are known from its drawings, directions from nothing.
 PRIOR_SIGMA = np.array([*np.radians((1.5, 1.5, 1.5)), 0.02, 0.02, 0.02])
 
@@ -74,17 +75,19 @@ def calibrate_natural(frames: Sequence[Frame], intrinsics: Intrinsics, first_gue
             expected=f"at least {MIN_FRAMES} images with {MIN_ENDS}",
             fix="use more keyframes, of streets with poles, cars and walls; or calibrate with a board",
         )
-    pose, moved = first_guess, np.zeros(6)
+    moved = _search(frames, first_guess, intrinsics)
+    pose, covariance = perturbed(moved) @ first_guess, np.diag(PRIOR_SIGMA**2)
     for spread, share in ROUNDS:
         steps = STEPS * share
         told = _information(_sample(frames, pose, intrinsics, spread, steps))
         prior = np.diag((steps / PRIOR_SIGMA) ** 2)
-        covariance = np.linalg.inv(told.information + prior)
-        step = covariance @ (told.information @ told.top - prior @ (moved / steps))
+        spread_of = np.linalg.inv(told.information + prior)
+        step = spread_of @ (told.information @ told.top - prior @ (moved / steps))
+        covariance = spread_of * np.outer(steps, steps)
         step = np.clip(step, -FARTHEST, FARTHEST) * steps
         moved = moved + step
         pose = perturbed(step) @ pose
-    return Refined(pose, covariance * np.outer(steps, steps), 1.0, count)
+    return Refined(pose, covariance, None, count)
 
 
 class _Samples(NamedTuple):
@@ -94,11 +97,22 @@ class _Samples(NamedTuple):
     hessian: Array
 
 
+def _scores(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics, spread: int) -> Array:
+    """Of each image, [frames]: times its ends, so that images count by what they show."""
+    found = [score(f.images[spread], f.ends, pose, intrinsics) * len(f.ends.on) for f in frames]
+    return np.nan_to_num(np.array(found), nan=0.0)
+
+
+def _search(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics) -> Array:
+    """The correction [6] of pitch and yaw on GRID at which the score is highest."""
+    turns = [np.array([pitch, yaw, 0, 0, 0, 0]) for pitch in GRID for yaw in GRID]
+    found = [_scores(frames, perturbed(turn) @ pose, intrinsics, 0).sum() for turn in turns]
+    return turns[int(np.argmax(found))]
+
+
 def _sample(frames: Sequence[Frame], pose: Array, intrinsics: Intrinsics, spread: int, steps: Array) -> _Samples:
     def scores(at: Array) -> Array:
-        change = perturbed(at * steps) @ pose
-        found = [score(f.images[spread], f.ends, change, intrinsics) * len(f.ends.on) for f in frames]
-        return np.nan_to_num(np.array(found), nan=0.0)
+        return _scores(frames, perturbed(at * steps) @ pose, intrinsics, spread)
 
     unit, here = np.eye(6), scores(np.zeros(6))
     low, high = (np.stack([scores(sign * unit[a]) for a in range(6)], 1) for sign in (-1, 1))  # [frames, 6]

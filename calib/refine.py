@@ -16,12 +16,13 @@ _DELTA = np.array([1e-5, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4])  # rad, m: of the numeri
 
 class Refined(NamedTuple):
     """pose: [4, 4]. covariance: [6, 6] of the correction perturbed(x) @ pose: rad about, then m along the target's
-    axes. rms: of the residuals in standard deviations: 1 where they are as large as was said. count: of residuals."""
+    axes. rms: of the residuals in standard deviations, 1 where they are as large as was said; None where it was no sum
+    of squares. size: how many residuals, or ends."""
 
     pose: Array
     covariance: Array
-    rms: float
-    count: int
+    rms: float | None
+    size: int
 
     @property
     def sigma_deg(self) -> Array:

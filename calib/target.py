@@ -7,6 +7,7 @@ degrees of freedom by their planes; the ends hold them better, and need fewer bo
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -64,7 +65,8 @@ def board_pose(board: Board, corners: Corners, intrinsics: Intrinsics) -> Array:
     points = board.corners[corners.ids]
     _, turn, shift = cv2.solvePnP(points, plane, np.eye(3), np.zeros(4), flags=cv2.SOLVEPNP_IPPE)
     turn, shift = cv2.solvePnPRefineLM(points, plane, np.eye(3), np.zeros(4), turn, shift)
-    return se3(np.asarray(shift).ravel(), np.asarray(cv2.Rodrigues(turn)[0]))
+    rotation = np.asarray(cv2.Rodrigues(turn)[0], dtype=np.float64)
+    return se3(np.asarray(shift, dtype=np.float64).ravel(), rotation)
 
 
 def calibrate_target(board: Board, pairs: list[Pair], intrinsics: Intrinsics, first_guess: Array) -> TargetFit:
@@ -75,9 +77,10 @@ def calibrate_target(board: Board, pairs: list[Pair], intrinsics: Intrinsics, fi
     Raises:
         InputError: too few boards that both see, or boards that leave a direction open.
     """
-    pose, left_out = first_guess, {}
+    pose = first_guess
     for _ in range(3):  # the search for the board's points begins from a better guess each time
-        sightings, left_out = [], {}
+        sightings: list[Sighting] = []
+        left_out: dict[str, str] = {}
         for pair in pairs:
             found = _sight(board, pair, intrinsics, pose)
             if isinstance(found, str):
@@ -91,7 +94,7 @@ def calibrate_target(board: Board, pairs: list[Pair], intrinsics: Intrinsics, fi
                 expected=f"at least {MIN_POSES}",
                 fix="hold the board at 3 to 8 m, free of walls; check that the rig's extrinsics are roughly right",
             )
-        refined = refine(lambda p, seen=tuple(sightings): _residuals(board, seen, p), pose)
+        refined = refine(partial(_residuals, board, tuple(sightings)), pose)
         pose = refined.pose
     _check_held(refined)
     return TargetFit(refined, [s.name for s in sightings], left_out)
@@ -126,8 +129,9 @@ def _sight(board: Board, pair: Pair, intrinsics: Intrinsics, pose: Array) -> Sig
         return f"{near.sum()} lidar points near it"
     normal, offset = _plane(points[near])
     expected = (inverse(pose) @ camera_from_board)[:3, 2]
-    if abs(normal @ expected) < np.cos(MAX_ANGLE):
-        return f"the plane there is {np.degrees(np.arccos(min(abs(normal @ expected), 1.0))):.0f} deg off the board's"
+    angle = float(np.arccos(np.clip(abs(normal @ expected), 0.0, 1.0)))
+    if angle > MAX_ANGLE:
+        return f"the plane there is {np.degrees(angle):.0f} deg off the board's"
     on = near.copy()
     on[near] = np.abs(points[near] @ normal - offset) < PLANE_TOLERANCE
     if on.sum() < MIN_POINTS:

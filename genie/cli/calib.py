@@ -40,7 +40,7 @@ def camera(
     from calib.tables import read_image
 
     target = make_board(board, squares, square_size)
-    views, sizes, unseen = [], {}, []
+    views, unseen, sizes = [], [], dict[tuple[int, int], Path]()
     for path in find_files(images, (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")):
         image = read_image(path)
         sizes.setdefault((image.shape[1], image.shape[0]), path)
@@ -143,8 +143,9 @@ def _print_check(scene: str, keyframes: int, digest: str, reports: list[CameraRe
         table.add_row(r.camera, *cells, f"{r.verdict}: {r.reason}")
     turns = Table("change of agreement, %", *(f"{axis} -/+" for axis in AXES), box=box.SIMPLE_HEAD)
     for r in reports:
-        cells = tuple(f"{100 * (a / r.score - 1):+.1f}/{100 * (b / r.score - 1):+.1f}" for a, b in r.turned if r.score)
-        turns.add_row(r.camera, *cells)
+        score = max(r.score, 1e-9)
+        changes = (f"{100 * (a / score - 1):+.1f}/{100 * (b / score - 1):+.1f}" for a, b in r.turned)
+        turns.add_row(r.camera, *changes)
     console = Console()
     console.print(f"{scene}, {keyframes} keyframes, rig {digest[:12]}", table, sep="\n")
     console.print("turned by 0.5 deg or shifted by 5 cm about or along the camera's axes:", turns, sep="\n")

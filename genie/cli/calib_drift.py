@@ -43,7 +43,7 @@ def drift(
         name = f"{number:02d}/{scene.name}"  # two data roots can have scenes of one name
         halves[number % 2].cameras.extend(t._replace(scene=name) for t in read_cameras(scene, span))
         halves[number % 2].lidar.extend(t._replace(scene=name) for t in read_lidar(scene, span))
-    judged = [judge(*halves), judge(*reversed(halves))]
+    judged = [judge(halves[0], halves[1]), judge(halves[1], halves[0])]
     seconds, alarms = sum(j.seconds for j in judged), [a for j in judged for a in j.alarms]
     bound = rate_bound_per_hour(len(alarms), seconds)
     typer.echo(f"driving: {seconds:.0f} s in {len(scenes)} scenes, {sum(j.readings for j in judged)} readings")

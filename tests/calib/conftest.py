@@ -22,10 +22,10 @@ def rig() -> Rig:
 
 @pytest.fixture(scope="session")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8 s at 2 Hz, 17 keyframes of 400 x 225."""
+    """6 s at 2 Hz, 13 keyframes of 400 x 225."""
     from genie.data.synth.drive import write_drive
 
     root = tmp_path_factory.mktemp("drive")
-    config = SynthConfig(1, 8.0, 77, stream=False, lidar=True, cameras=True, image_scale=0.25)
+    config = SynthConfig(1, 6.0, 11, stream=False, lidar=True, cameras=True, image_scale=0.25)
     write_drive(root, config, ("CAM_FRONT",))
     return root
