@@ -136,16 +136,21 @@ def _print_check(scene: str, keyframes: int, digest: str, reports: list[CameraRe
 
     from calib.check import AXES
 
-    table = Table("camera", "points in it", "ends", "agreement", "best at", "contrast", "verdict", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    for name in ("camera", "points", "ends", "agreement", "best pitch, yaw", "contrast", "verdict"):
+        table.add_column(name, no_wrap=True)
     for r in reports:
-        best = f"{r.best_deg[0]:+.1f}, {r.best_deg[1]:+.1f} deg"
-        cells = (f"{r.hits:.1%}", str(r.ends), f"{r.score:.3f}", best, f"{r.contrast:.1f}")
-        table.add_row(r.camera, *cells, f"{r.verdict}: {r.reason}")
-    turns = Table("change of agreement, %", *(f"{axis} -/+" for axis in AXES), box=box.SIMPLE_HEAD)
+        best = f"{r.best_deg[0]:+.1f}, {r.best_deg[1]:+.1f}"
+        table.add_row(r.camera, f"{r.hits:.1%}", str(r.ends), f"{r.score:.3f}", best, f"{r.contrast:.1f}", r.verdict)
+    turns = Table("camera", *(f"{axis} -/+" for axis in AXES), box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for r in reports:
         score = max(r.score, 1e-9)
-        changes = (f"{100 * (a / score - 1):+.1f}/{100 * (b / score - 1):+.1f}" for a, b in r.turned)
+        changes = (f"{100 * (a / score - 1):+.0f}/{100 * (b / score - 1):+.0f}" for a, b in r.turned)
         turns.add_row(r.camera, *changes)
     console = Console()
     console.print(f"{scene}, {keyframes} keyframes, rig {digest[:12]}", table, sep="\n")
-    console.print("turned by 0.5 deg or shifted by 5 cm about or along the camera's axes:", turns, sep="\n")
+    for r in reports:
+        typer.echo(f"{r.camera}: {r.reason}")
+    console.print(
+        "\nagreement if turned by 0.5 deg or shifted by 5 cm, in the camera's axes, change in %:", turns, sep="\n"
+    )
