@@ -90,7 +90,7 @@ def calibrate_natural(frames: Sequence[Frame], intrinsics: Intrinsics, first_gue
         step = np.clip(step, -FARTHEST, FARTHEST) * steps
         moved = moved + step
         pose = perturbed(step) @ pose
-    return Refined(pose, covariance + np.diag(SHARED_SIGMA**2), None, count)
+    return Refined(pose, np.add(covariance, np.diag(SHARED_SIGMA**2)), None, count)
 
 
 class _Samples(NamedTuple):
