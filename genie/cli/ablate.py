@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from genie.cli.names import split_names
+
+if TYPE_CHECKING:
+    from genie.evaluation.rollout import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def ablate(
     *,
-    model: Annotated[Path, typer.Option(help="A checkpoint or a run folder.")],
+    model: Annotated[Path, typer.Option(help="edge, a checkpoint or a run folder.")],
     dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic.")],
     out: Annotated[Path, typer.Option(help="Folder for ablation.md and ablation.json.")],
     source: Annotated[
@@ -31,19 +34,21 @@ def ablate(
     bench: Annotated[
         Path | None, typer.Option(help="tick.json of `geniedrive bench`: times, work and bytes beside the accuracy.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows in --out.")] = False,
 ) -> None:
     """One set of weights in every form, and with every part broken: what each technique gives, as one table."""
     from rich.console import Console
     from rich.progress import track
 
     from calib.errors import InputError
-    from calib.files import write_json, write_text
+    from calib.files import write_text
     from genie.data.scenes import choose_scenes, load_scenes
     from genie.evaluation.ablation import ablate as run
     from genie.evaluation.ablation import ablations_named
     from genie.evaluation.ablation_report import ablation_markdown, read_benchmark
+    from genie.evaluation.ablation_rows import AblationRows, ablation_of
     from genie.evaluation.report import score_row, to_json
-    from genie.training.checkpoint import load_model
+    from genie.training.checkpoint import checkpoint_file, load_model
 
     chosen = ablations_named(split_names(rows))
     benchmark = None if bench is None else read_benchmark(bench)
@@ -56,18 +61,25 @@ def ablate(
             fix="leave --bench out, or name a benchmark of this preset",
             path=bench,
         )
-    titles, console = iter(a.title for a in chosen), Console(stderr=True)
-    results = run(
+    kept = AblationRows(out, ablation_of(checkpoint_file(model), dataroot, source, names), resume=resume)
+    missing = [a for a in chosen if a.name not in kept.rows]
+    titles, console = iter(a.title for a in missing), Console(stderr=True)
+
+    def keep(name: str, result: Evaluation) -> None:
+        kept.add(name, to_json(result))
+        typer.echo("  ".join(score_row(kept.rows[name])))
+
+    run(
         loaded.eval(),
         lambda: track(
             load_scenes(dataroot, source, names), next(titles), total=len(names), console=console, transient=True
         ),
         "stream",
-        chosen,
-        on_row=lambda result: typer.echo("  ".join(score_row(to_json(result)))),
+        missing,
+        on_row=keep,
     )
-    windows = next(iter(results.values())).windows
+    told = {a.name: kept.rows[a.name] for a in chosen}
+    windows = next(iter(told.values()))["windows"]
     heading = [f"`{model.name}` on {dataroot.name} ({source}, {len(names)} scenes, {windows} windows), given ego, %."]
-    write_text(out / "ablation.md", ablation_markdown(results, benchmark, heading))
-    write_json(out / "ablation.json", {name: to_json(result) for name, result in results.items()})
+    write_text(out / "ablation.md", ablation_markdown(told, benchmark, heading))
     typer.echo(f"{out / 'ablation.md'} and {out / 'ablation.json'} written")

@@ -74,11 +74,11 @@ def ablate(
     scenes: Callable[[], Iterable[Scene]],
     protocol: str,
     ablations: Sequence[Ablation] = ABLATIONS,
-    on_row: Callable[[Evaluation], None] = lambda _: None,
+    on_row: Callable[[str, Evaluation], None] = lambda *_: None,
 ) -> dict[str, Evaluation]:
-    """By name, in order. scenes: read anew for each row. on_row: called with each."""
+    """By name, in order. scenes: read anew for each row. on_row: called with each and its name."""
     results = {}
     for ablation in ablations:
         results[ablation.name] = evaluate(forecaster_of(ablation, model), scenes(), protocol)
-        on_row(results[ablation.name])
+        on_row(ablation.name, results[ablation.name])
     return results

@@ -10,8 +10,7 @@ from typing import Any
 
 from calib.errors import InputError
 from genie.evaluation.ablation import ABLATIONS, LEARNED, SABOTAGED, TECHNIQUES, Ablation
-from genie.evaluation.report import SHOWN_S, to_json
-from genie.evaluation.rollout import Evaluation
+from genie.evaluation.report import SHOWN_S
 from genie.variants import DENSE, GATED
 
 _GROUPS = {
@@ -75,9 +74,8 @@ def read_benchmark(path: Path) -> Benchmark:
         ) from None
 
 
-def ablation_markdown(results: Mapping[str, Evaluation], benchmark: Benchmark | None, heading: Sequence[str]) -> str:
-    """heading: lines that say of which weights and data."""
-    told = {name: to_json(result) for name, result in results.items()}
+def ablation_markdown(told: Mapping[str, Any], benchmark: Benchmark | None, heading: Sequence[str]) -> str:
+    """told: rows by name, as genie.evaluation.report.to_json. heading: lines that say of which weights and data."""
     lines = ["# Ablation", "", *heading, ""]
     for group, caption in _GROUPS.items():
         rows = [a for a in ABLATIONS if a.group == group and a.name in told]

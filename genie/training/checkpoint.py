@@ -58,11 +58,11 @@ def save_checkpoint(
         save_file(tensors, str(temporary), metadata=metadata)
 
 
-def read_checkpoint(path: Path) -> Loaded:
-    """Reads a checkpoint of this project: a file, a run folder, or shipped weights by name.
+def checkpoint_file(path: Path) -> Path:
+    """The file of a checkpoint that is named by itself, by its run folder, or as shipped weights.
 
     Raises:
-        InputError: no such file, not whole, or not ours.
+        InputError: no such file.
     """
     path = checkpoint_path(path)
     if path.is_dir():
@@ -74,6 +74,16 @@ def read_checkpoint(path: Path) -> Loaded:
             fix="give the folder that `geniedrive train --out` wrote, or resume the run that was cut short",
             path=path,
         )
+    return path
+
+
+def read_checkpoint(path: Path) -> Loaded:
+    """Reads a checkpoint of this project, named as for `checkpoint_file`.
+
+    Raises:
+        InputError: no such file, not whole, or not ours.
+    """
+    path = checkpoint_file(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

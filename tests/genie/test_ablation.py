@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from genie.cli.main import main
 from genie.data.scenes import Scene, load_scenes
 from genie.evaluation.ablation import ABLATIONS, ablate, ablations_named, forecaster_of
 from genie.evaluation.ablation_report import ablation_markdown, read_benchmark
+from genie.evaluation.ablation_rows import AblationOf, AblationRows
 from genie.evaluation.report import to_json
 from genie.evaluation.rollout import Evaluation
 from genie.gated_forecaster import GatedForecaster
@@ -94,7 +96,7 @@ def test_no_row_changes_the_model(model: GenieDrive) -> None:
 
 def test_the_table_holds_what_was_measured(results: dict[str, Evaluation]) -> None:
     benchmark = read_benchmark(REPOSITORY / "docs/benchmarks/tick.json")
-    text = ablation_markdown(results, benchmark, ["of a test"])
+    text = ablation_markdown({name: to_json(r) for name, r in results.items()}, benchmark, ["of a test"])
     (row,) = [line for line in text.splitlines() if line.startswith("| **gate + memory + retention")]
     assert "/".join(f"{v:.2f}" for v in miou(results["all"])) in row
     assert f"| {benchmark.costs['all'].tick_ms:.1f} |" in row and f"| {benchmark.costs['all'].gmac:.2f} |" in row
@@ -118,3 +120,26 @@ def test_a_benchmark_of_bundles_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "tick.json", tmp_path / "none.json"):
         with pytest.raises(InputError, match="benchmark"):
             read_benchmark(path)
+
+
+OF = AblationOf("ab" * 32, "towns", "stream", ("scene-0001", "scene-0002"))
+
+
+def test_rows_are_kept_after_each_and_taken_up_again(tmp_path: Path) -> None:
+    rows = AblationRows(tmp_path, OF, resume=False)
+    rows.add("dense", {"windows": 3})
+    assert AblationRows(tmp_path, OF, resume=True).rows == {"dense": {"windows": 3}}
+    with pytest.raises(InputError, match="--resume"):
+        AblationRows(tmp_path, OF, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("weights_sha256", "cd" * 32), ("data", "mini"), ("scenes", ("scene-0001",))]
+)
+def test_rows_of_something_else_are_not_put_beside(tmp_path: Path, name: str, other: Any) -> None:
+    AblationRows(tmp_path, OF, resume=False).add("dense", {"windows": 3})
+    with pytest.raises(InputError, match=name):
+        AblationRows(tmp_path, replace(OF, **{name: other}), resume=True)
+    (tmp_path / "ablation.json").write_text("{}")
+    with pytest.raises(InputError, match="no rows of an ablation"):
+        AblationRows(tmp_path, OF, resume=True)
