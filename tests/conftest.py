@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,28 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first: two files run at once, and both workers shall end together."""
+    """Two workers take file after file. The long ones first, so that both end together; and all that reads the exports
+    of every precision in one, so that they are made once."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
+    for item in items:
+        precisions = "bundles" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("precisions" if precisions else item.path.stem))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the workers of one run share: the first who asks makes it, the others wait."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            make(base / f"{name}.part")
+            (base / f"{name}.part").rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +55,9 @@ def mini_root() -> Path:
 
 @pytest.fixture(scope="session")
 def synth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic nuScenes of three scenes of 8 s with 10 Hz streams."""
+    """A synthetic nuScenes of four scenes of 8 s with 10 Hz streams, of a seed that no run trains on."""
     from genie.data.synth.config import SynthConfig
     from genie.data.synth.generate import generate
 
-    root = tmp_path_factory.mktemp("synth") / "data"
-    generate(root, SynthConfig(scenes=3, seconds=8.0, seed=5))
-    return root
+    config = SynthConfig(scenes=4, seconds=8.0, seed=5)
+    return made_once(tmp_path_factory, "synth", lambda root: generate(root, config, jobs=2))

@@ -211,7 +211,7 @@ def test_the_users_stream_is_preferred_to_keyframes(tmp_path: Path) -> None:
 
 
 def test_of_a_large_data_root_the_first_scenes_are_used(synth_root: Path) -> None:
-    assert split_scenes(synth_root, "stream", 1) == (["scene-0001", "scene-0002"], ["scene-0003"])
+    assert split_scenes(synth_root, "stream", 1) == (["scene-0001", "scene-0002", "scene-0003"], ["scene-0004"])
     assert split_scenes(synth_root, "stream", 1, most=2) == (["scene-0001"], ["scene-0002"])
     with pytest.raises(InputError, match=r"1 scenes.*\s.*more than train\.holdout_scenes \(1\)"):
         split_scenes(synth_root, "stream", 1, most=1)

@@ -19,8 +19,6 @@ from calib.transforms import inverse
 from genie.config import load_config
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
-from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import generate
 from genie.data.synth.masks import RigView
 from genie.gated_forecaster import GatedForecaster
 from genie.grid import COLUMN_M, COLUMNS
@@ -31,13 +29,6 @@ WITHIN = 2  # ticks of 0.1 s after the one in which it shows
 AROUND = 1  # columns: a vehicle is larger than the place that an event names
 SCENES = ("scene-0001", "scene-0002", "scene-0003", "scene-0004")
 UNCOVERED = "vehicle_uncovered"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("events") / "data"
-    generate(root, SynthConfig(scenes=len(SCENES), seconds=8.0, seed=5), jobs=2)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +74,11 @@ def noticed(event: dict, sequence: Sequence, computed: list[np.ndarray]) -> bool
     return False if on_grid else None
 
 
-def test_events_are_computed_within_a_fifth_of_a_second(root: Path, forecaster: GatedForecaster) -> None:
+def test_events_are_computed_within_a_fifth_of_a_second(synth_root: Path, forecaster: GatedForecaster) -> None:
     found: Counter[tuple[str, bool]] = Counter()
     for scene in SCENES:
-        sequence = load_stream(root, scene)
-        events = json.loads((root / "events" / f"{scene}.json").read_text())
+        sequence = load_stream(synth_root, scene)
+        events = json.loads((synth_root / "events" / f"{scene}.json").read_text())
         for seen in (False, True):
             judged = [e for e in events if not e["kind"].startswith("ego") and (e["kind"] == UNCOVERED) == seen]
             if seen and scene not in SCENES[:2]:  # rays take their time

@@ -42,7 +42,7 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
 
 def test_it_forecasts_better_than_a_copy_moved_by_the_ego(mini_root: Path) -> None:
     scene = next(iter(load_scenes(mini_root, "stream", choose_scenes(mini_root, "stream")[:1])))
-    shipped, warp = (miou(f, scene) for f in (make_forecaster("edge", form="dense"), EgoWarpForecaster()))
+    shipped, warp = (miou(f, scene) for f in (make_forecaster("edge"), EgoWarpForecaster()))
     assert all(s > w + 3.0 for s, w in zip(shipped, warp, strict=True)), (shipped, warp)
 
 
