@@ -24,7 +24,7 @@ from calib.files import write_text
 from genie.config import Config, from_tree, to_tree
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
-SCHEMA = 6
+SCHEMA = 7
 FORMS = ("gated", "dense")
 PRECISIONS = ("fp32", "fp16", "int8")
 TICK, GATE = "tick", "gate"  # names of graphs

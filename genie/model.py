@@ -32,7 +32,7 @@ from genie.packing import unpack
 from genie.rows import WORDS
 from genie.state import StreamState
 from genie.tokenizer import ColumnTokenizer
-from perception.types import HORIZONS_S
+from perception.types import GRID, HORIZONS_S
 
 
 class TrackedOccupancy(NamedTuple):
@@ -91,6 +91,10 @@ class Forecast(NamedTuple):
     origin: Int[Tensor, "H X Y"]
 
 
+# The table of confidence: the ego's way is expected or given; it stands, moves; horizon; observed, moved, invented.
+CONFIDENCE_SHAPE = (2, 2, len(HORIZONS_S), 3)
+
+
 class GenieDrive(nn.Module):
     """The dense twin: every column is encoded and attends to everything, every tick."""
 
@@ -106,8 +110,8 @@ class GenieDrive(nn.Module):
         self.trajectory = TrajectoryHead(config.width)
         self.invention = Invention(config.width, config.decoder_width)
         self.gate = ChangeGate(config.gate)  # of the gated tick (genie/gated.py), which has these same weights
-        # Measured on held-out scenes at the end of training, by horizon and origin (observed, moved, invented).
-        self.register_buffer("confidence_of_origin", torch.zeros(len(HORIZONS_S), 3))
+        # Measured on held-out scenes at the end of training (genie/training/confidence.py).
+        self.register_buffer("confidence_of_origin", torch.zeros(CONFIDENCE_SHAPE))
 
     def step(
         self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState, plan: Plan
@@ -144,7 +148,8 @@ class GenieDrive(nn.Module):
         )
         center = occupancy.objects[:, CENTER]
         moved = move(seen, center, motion.displacement[0], trajectory, invented, kept)
-        return Forecast(moved.rows, trajectory, motion.displacement[0], self._confidence(moved), moved.origin())
+        confidence = self._confidence(moved, trajectory, plan.given)
+        return Forecast(moved.rows, trajectory, motion.displacement[0], confidence, moved.origin())
 
     def remember(self, occupancy: TrackedOccupancy, ego_motion: EgoMotion, state: StreamState) -> StreamState:
         """The state after a tick, without its forecast: enough to enter a stream anywhere."""
@@ -206,9 +211,15 @@ class GenieDrive(nn.Module):
         classes = self.invention.classes(logits, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
         return Invented(chosen, classes.reshape(-1, HEIGHT))
 
-    def _confidence(self, moved: Moved) -> Float[Tensor, "H 50 50"]:
+    def _confidence(
+        self, moved: Moved, trajectory: Float[Tensor, "H 3"], given: Float[Tensor, 1]
+    ) -> Float[Tensor, "H 50 50"]:
         """Of each column, the mean over its cells."""
-        observed, when_moved, when_invented = self.confidence_of_origin.reshape(-1, 3, 1, 1).unbind(1)
+        expected, as_given = self.confidence_of_origin.unbind(0)
+        stands, moves = (expected + given * (as_given - expected)).unbind(0)
+        far = trajectory[:, :2].square().sum(-1, keepdim=True) > GRID.voxel_size**2
+        of_origin = stands + far.to(stands.dtype) * (moves - stands)
+        observed, when_moved, when_invented = of_origin.reshape(-1, 3, 1, 1).unbind(1)
         shares = torch.stack([moved.moved, moved.invented]).to(observed.dtype)
         share_moved, share_invented = nn.functional.avg_pool2d(shares, CELLS)
         gained: Tensor = (when_moved - observed) * share_moved + (when_invented - observed) * share_invented

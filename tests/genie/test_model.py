@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from genie.observation import ObservedScene, observe, start_observer
 from genie.plain_move import measured_displacement, plain_move
 from genie.rows import as_voxels
 from genie.state import empty_state
-from perception.types import FREE
+from perception.types import FREE, GRID
 
 LENGTH = 5
 
@@ -112,8 +113,6 @@ def test_without_learned_parts_it_is_the_tracker(scenes: list[ObservedScene], se
 
 
 def test_without_motion_and_fill_it_is_ego_warp(model: GenieDrive, sequence: Sequence) -> None:
-    import copy
-
     stripped = zero_parts(copy.deepcopy(model), ("motion",))
     forecaster = ModelForecaster(stripped, "stripped", show_fill=False, keep_evidence=False)
     warp = EgoWarpForecaster()
@@ -131,6 +130,22 @@ def test_invented_columns_show_and_nothing_else_does(model: GenieDrive, scenes: 
     assert set(np.unique(as_voxels(forecast.rows.numpy()))) <= set(range(FREE + 1))
     confidence = forecast.confidence
     assert confidence.shape == (6, 50, 50) and (confidence >= 0).all() and (confidence <= 1).all()
+
+
+def test_confidence_is_that_of_an_ego_that_stands_or_moves_given_or_expected(
+    model: GenieDrive, scenes: list[ObservedScene], sequence: Sequence
+) -> None:
+    marked = copy.deepcopy(model)
+    marked.confidence_of_origin.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]).reshape(2, 2, 1, 1))
+    stands, drives = np.tile(np.eye(4), (6, 1, 1)), np.tile(np.eye(4), (6, 1, 1))
+    drives[2:, 0, 3] = 0.5  # more than a voxel, from 1.5 s on
+    for plan, said in ((stands, [0.3] * 6), (drives, [0.3] * 2 + [0.4] * 4)):
+        forecast, _ = run_every_tick(marked, scenes[-1:], plan)
+        torch.testing.assert_close(forecast.confidence.amax((1, 2)), torch.tensor(said))
+        torch.testing.assert_close(forecast.confidence.amin((1, 2)), torch.tensor(said))
+    expected, _ = run_every_tick(marked, scenes[-1:], None)
+    moves = expected.trajectory[:, :2].norm(dim=1) > GRID.voxel_size
+    torch.testing.assert_close(expected.confidence[:, 7, 7], torch.where(moves, 0.2, 0.1))
 
 
 def test_state_has_the_documented_shapes(model: GenieDrive, scenes: list[ObservedScene]) -> None:

@@ -18,7 +18,7 @@ from calib.errors import InputError
 from genie.config import Config, load_config
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate
-from genie.model import GenieDrive
+from genie.model import CONFIDENCE_SHAPE, GenieDrive
 from genie.training.average import MovingAverage
 from genie.training.batches import sample_batch
 from genie.training.checkpoint import load_model, read_checkpoint
@@ -71,7 +71,10 @@ def test_a_run_folder_is_complete_and_loads(town_root: Path, tmp_path: Path) -> 
     assert config.model.width == 32
     confidence = model.confidence_of_origin
     assert (confidence > 0.05).all() and (confidence <= 1).all()
-    assert confidence[0, 0] > confidence[-1, 0], "half a second ahead must be surer than three"
+    assert confidence.shape == CONFIDENCE_SHAPE
+    given, moves = confidence[1], confidence[:, 1]
+    assert (given[:, 0, 0] > given[:, -1, 0]).all(), "half a second ahead must be surer than three"
+    assert moves[0, -1, 0] < moves[1, -1, 0], "an expected way is not a given one"
 
 
 def test_a_checkpoint_holds_weights_and_moments_of_its_step(town_root: Path, tmp_path: Path) -> None:
