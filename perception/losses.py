@@ -1,0 +1,111 @@
+"""Losses of perception, as the field has them: cross-entropy where something was seen, Lovasz for the intersection over
+union itself, and depth from projected lidar for the cameras.
+
+B frames, K = 18 classes, M voxels that count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from perception.config import TrainConfig
+from perception.model import Perceived
+from perception.prepare import UNKNOWN_DEPTH
+from perception.types import FREE, NUM_CLASSES
+
+
+class Truth(NamedTuple):
+    """semantics: int64 [B, Z, X, Y]. counts: bool, same shape. depth: int64 [B, N, h, w], UNKNOWN_DEPTH where no lidar
+    tells it; None: without cameras."""
+
+    semantics: Int[Tensor, "B Z X Y"]
+    counts: Bool[Tensor, "B Z X Y"]
+    depth: Int[Tensor, "B N h w"] | None
+
+
+class Losses(NamedTuple):
+    """total: what is minimised. classes, depth: nats; lovasz: 0..1."""
+
+    total: Tensor
+    classes: Tensor
+    lovasz: Tensor
+    depth: Tensor
+
+
+def compute_losses(
+    perceived: Perceived,
+    truth: Truth,
+    present: Float[Tensor, "B N"] | None,
+    weights: Float[Tensor, " K"],
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> Losses:
+    """Of one batch.
+
+    Args:
+        present: cameras whose depth counts. weights: of classes. generator: draws the voxels of the Lovasz loss.
+    """
+    logits = perceived.logits.float().permute(0, 2, 3, 4, 1)[truth.counts]  # (M, K)
+    target = truth.semantics[truth.counts]
+    classes = functional.cross_entropy(logits, target, weights)
+    most = config.lovasz_voxels * len(truth.semantics)
+    if len(target) > most:
+        drawn = torch.randint(len(target), (most,), generator=generator).to(target.device)
+        logits, target = logits[drawn], target[drawn]
+    lovasz = lovasz_softmax(torch.softmax(logits, dim=1), target)
+    depth = classes.new_zeros(())
+    if perceived.depth is not None and truth.depth is not None and present is not None:
+        depth = depth_loss(perceived.depth.float(), truth.depth, present)
+    total = classes + config.lovasz_weight * lovasz + config.depth_weight * depth
+    return Losses(total, classes, lovasz, depth)
+
+
+def lovasz_softmax(chances: Float[Tensor, "M K"], target: Int[Tensor, " M"]) -> Tensor:
+    """One minus the intersection over union, made smooth, averaged over the classes that are there (Berman, Triki &
+    Blaschko 2018, their reference implementation's definition)."""
+    losses = []
+    for kind in range(chances.shape[1]):
+        true = (target == kind).float()
+        if not true.any():
+            continue
+        errors, order = torch.sort((true - chances[:, kind]).abs(), descending=True)
+        losses.append(torch.dot(errors, lovasz_gradient(true[order])))
+    return torch.stack(losses).mean() if losses else chances.sum() * 0.0
+
+
+def lovasz_gradient(true: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """Of the Jaccard loss, by errors in falling order."""
+    total = true.sum()
+    intersection = total - true.cumsum(0)
+    union = total + (1.0 - true).cumsum(0)
+    jaccard = 1.0 - intersection / union
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+
+
+def depth_loss(
+    logits: Float[Tensor, "B N D h w"], truth: Int[Tensor, "B N h w"], present: Float[Tensor, "B N"]
+) -> Tensor:
+    """Cross-entropy of the bins of depth where the lidar tells them."""
+    known = (truth != UNKNOWN_DEPTH) & (present > 0)[:, :, None, None]
+    if not known.any():
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits.permute(0, 1, 3, 4, 2)[known], truth[known])
+
+
+def class_weights(counts: Float[Tensor, " K"], rarity: float) -> Float[Tensor, " K"]:
+    """Share of each class to the power of -rarity, one on average over the voxels; a class that never was has none.
+
+    Args:
+        counts: voxels of each class in the training frames.
+    """
+    share = counts / counts.sum().clamp(min=1)
+    weights = torch.where(counts > 0, share.clamp(min=1e-6).pow(-rarity), 0.0)
+    return weights / (weights * share).sum().clamp(min=1e-12)
+
+
+__all__ = ["FREE", "NUM_CLASSES", "Losses", "Truth", "class_weights", "compute_losses", "depth_loss", "lovasz_softmax"]
