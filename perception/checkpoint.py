@@ -8,10 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from calib.errors import InputError
+from calib.files import atomic_path
 from perception import tensors as files
 from perception.config import Config, ModelConfig, to_tree
 from perception.model import OccupancyNet
@@ -85,3 +88,20 @@ def check_same_model(stored: files.Stored, wanted: ModelConfig, path: Path) -> N
             fix="resume with the config of the run folder, or train into another --out",
             path=path,
         )
+
+
+def save_prior(path: Path, classes: NDArray[np.uint8]) -> None:
+    """The mean map of the training frames [X, Y, Z]: the baseline that sees nothing."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, semantics=classes)
+
+
+def read_prior(spec: Path | str) -> NDArray[np.uint8] | None:
+    """The mean map beside a checkpoint; None where there is none."""
+    path = checkpoint_path(spec)
+    path = path / "prior.npz" if path.is_dir() else path.with_name("prior.npz")
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        classes: NDArray[np.uint8] = arrays["semantics"]
+    return classes

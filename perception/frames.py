@@ -22,6 +22,7 @@ from calib.errors import InputError
 from calib.files import atomic_path, write_text
 from calib.rig import Rig
 from calib.rig_file import load_rig, save_rig
+from calib.transforms import Array
 from perception.config import ModelConfig
 from perception.prepare import RigPlan, plan_rig
 
@@ -35,6 +36,7 @@ class Frame(NamedTuple):
 
     lidar: uint8 [F, Z, X, Y] of several sweeps; newest: of the last one alone. images: uint8 BGR [N, H, W, 3]; present:
     bool [N]; depth: uint8 [N, h, w] (perception.prepare). semantics: uint8 [X, Y, Z]; mask_lidar, mask_camera: bool.
+    world_from_ego, ego_from_lidar: [4, 4].
     """
 
     lidar: NDArray[np.uint8]
@@ -45,6 +47,8 @@ class Frame(NamedTuple):
     semantics: NDArray[np.uint8]
     mask_lidar: NDArray[np.bool_]
     mask_camera: NDArray[np.bool_]
+    world_from_ego: Array
+    ego_from_lidar: Array
 
     def counts(self, mask: str) -> NDArray[np.bool_]:
         """Voxels that count under a mask of perception.config.MASKS, bool [X, Y, Z]."""

@@ -70,7 +70,7 @@ def goes_on(depth_logits: Float[Tensor, "B N D h w"]) -> Float[Tensor, "B N D1 h
     bins = chance.shape[2]
     # A product with a triangle in place of a running sum, which TensorRT before version 10 does not have.
     later = torch.ones(bins + 1, bins, dtype=chance.dtype, device=chance.device).triu()
-    return torch.einsum("ed,bndhw->bnehw", later, chance)
+    return torch.matmul(later, chance.flatten(3)).unflatten(3, chance.shape[3:])
 
 
 def _and_nothing(rows: Float[Tensor, "B R C"]) -> Float[Tensor, "B R1 C"]:

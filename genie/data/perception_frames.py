@@ -96,6 +96,8 @@ def make_frame(plan: RigPlan, sensors: KeyframeSensors, label: Path) -> Frame:
         truth.semantics,
         everywhere if truth.mask_lidar is None else truth.mask_lidar,
         everywhere if truth.mask_camera is None else truth.mask_camera,
+        newest.world_from_ego,
+        newest.ego_from_sensor,
     )
 
 
