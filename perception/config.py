@@ -30,14 +30,14 @@ class ModelConfig:
     camera: bool = True
     image_width: int = 352  # px
     image_height: int = 128
-    backbone_width: int = 32  # channels of the first stage; 64 takes torchvision's resnet18 weights
+    backbone_width: int = 24  # channels of the first stage; 64 takes torchvision's resnet18 weights
     camera_channels: int = 32  # lifted into each voxel
     depth_bins: int = 36
     nearest: float = 2.0  # m ahead of the camera, where the first bin begins; each is longer by the same ratio
     farthest: float = 58.0
     lift_step: int = 2  # voxels of the grid a side of a lifted voxel
-    bev_channels: int = 64
-    fine_channels: int = 32  # of the lidar's way around the trunk, at full resolution
+    bev_channels: int = 48
+    fine_channels: int = 24  # of the lidar's way around the trunk, at full resolution
     sweeps: int = 5  # that are gathered
 
 
@@ -46,7 +46,7 @@ class TrainConfig:
     """One training run on keyframes with Occ3D labels."""
 
     steps: int = 2400
-    batch: int = 2
+    batch: int = 1
     accumulate: int = 1  # batches a step
     average: float = 0.99  # decay of the moving average of the weights that a run ends with; 0: the last weights
     bf16: bool = False  # forward passes in bfloat16 (autocast)
@@ -54,16 +54,18 @@ class TrainConfig:
     weight_decay: float = 1e-3
     warmup_steps: int = 50
     gradient_clip: float = 5.0
-    lidar_alone: float = 0.3  # share of batches without cameras
+    lidar_alone: float = 0.25  # share of batches without cameras
     camera_alone: float = 0.3  # without lidar
     camera_dropout: float = 0.15  # of each camera, where there are cameras
     one_sweep: float = 0.3  # share of frames that see the newest sweep alone
     mask: str = "either"  # voxels that count: "camera", "lidar", "either" (seen by one of them), "none" (all)
     rarity: float = 0.35  # a class weighs its share of the occupied voxels to the power of minus this
     lovasz_weight: float = 1.0
-    lovasz_voxels: int = 30000  # drawn a frame: sorting all of them costs more than it tells
+    voxels: int = 80000  # drawn a frame of those that count: all of them cost more than they tell
+    lovasz_voxels: int = 30000  # of those
     depth_weight: float = 0.2
     checkpoint_every: int = 100
+    frames_in_memory: int = 400  # 10 MB each; others are read at each step
     threads: int = 2
 
 

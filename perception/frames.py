@@ -64,12 +64,16 @@ class Frame(NamedTuple):
 class FrameStore:
     """A folder of frames. Two runs may fill it in turn: what is there is whole."""
 
-    def __init__(self, folder: Path, config: ModelConfig) -> None:
+    def __init__(self, folder: Path, config: ModelConfig, keep: int = 0) -> None:
         """
+        Args:
+            keep: frames that stay in memory once they were read, 10 MB each.
+
         Raises:
             InputError: the folder holds frames that were made for another network.
         """
-        self.folder, self.config = folder, config
+        self.folder, self.config, self._keep = folder, config, keep
+        self._kept: dict[Path, Frame] = {}
         made_for = {"version": VERSION, **{k: v for k, v in asdict(config).items() if k in _KEYS}}
         path = folder / "inputs.yaml"
         if not path.is_file():
@@ -106,13 +110,22 @@ class FrameStore:
             InputError: absent or damaged.
         """
         path = self.path(scene, token)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return Frame(*(arrays[name] for name in Frame._fields))
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"cannot be read ({error})", expected="a whole frame", fix="delete it and run again", path=path
-            ) from error
+        if path not in self._kept:
+            frame = _read(path)
+            if len(self._kept) >= self._keep:
+                return frame
+            self._kept[path] = frame
+        return self._kept[path]
+
+
+def _read(path: Path) -> Frame:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Frame(*(arrays[name] for name in Frame._fields))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"cannot be read ({error})", expected="a whole frame", fix="delete it and run again", path=path
+        ) from error
 
 
 class _Hashed:

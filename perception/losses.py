@@ -48,16 +48,20 @@ def compute_losses(
     """Of one batch.
 
     Args:
-        present: cameras whose depth counts. weights: of classes. generator: draws the voxels of the Lovasz loss.
+        present: cameras whose depth counts. weights: of classes. generator: draws the voxels.
     """
-    logits = perceived.logits.float().permute(0, 2, 3, 4, 1)[truth.counts]  # (M, K)
-    target = truth.semantics[truth.counts]
-    classes = functional.cross_entropy(logits, target, weights)
-    most = config.lovasz_voxels * len(truth.semantics)
-    if len(target) > most:
-        drawn = torch.randint(len(target), (most,), generator=generator).to(target.device)
-        logits, target = logits[drawn], target[drawn]
-    lovasz = lovasz_softmax(torch.softmax(logits, dim=1), target)
+    frames = perceived.logits.float().flatten(2)  # (B, K, Z*X*Y)
+    logits, target = [], []
+    for frame, truths, counts in zip(frames, truth.semantics.flatten(1), truth.counts.flatten(1), strict=True):
+        voxels = counts.nonzero()[:, 0]
+        drawn = torch.randperm(len(voxels), generator=generator)[: config.voxels].to(voxels.device)
+        logits.append(frame.index_select(1, voxels[drawn]).T)
+        target.append(truths[voxels[drawn]])
+    classes = functional.cross_entropy(torch.cat(logits), torch.cat(target), weights)
+    few = config.lovasz_voxels
+    lovasz = lovasz_softmax(
+        torch.softmax(torch.cat([part[:few] for part in logits]), dim=1), torch.cat([part[:few] for part in target])
+    )
     depth = classes.new_zeros(())
     if perceived.depth is not None and truth.depth is not None and present is not None:
         depth = depth_loss(perceived.depth.float(), truth.depth, present)

@@ -38,7 +38,8 @@ def train(
     from perception.train import train as run_training
 
     settings = load_config(config, override)
-    store, found = _frames(dataroot, frames or out.with_name(out.name + "-frames"), settings.model, scenes)
+    folder = frames or out.with_name(out.name + "-frames")
+    store, found = _frames(dataroot, folder, settings.model, scenes, settings.train.frames_in_memory)
     if not run_training(settings, store, found, out, seed=seed, resume=resume, backbone=backbone):
         return
     save_prior(out / "prior.npz", mean_map(store, found))
@@ -88,7 +89,7 @@ def evaluate(
 
 
 def _frames(
-    dataroot: Path, folder: Path, config: ModelConfig, scenes: str | None
+    dataroot: Path, folder: Path, config: ModelConfig, scenes: str | None, keep: int = 0
 ) -> tuple[FrameStore, dict[str, list[str]]]:
     from rich.console import Console
     from rich.progress import track
@@ -96,7 +97,7 @@ def _frames(
     from genie.data.perception_frames import prepare_frames
     from perception.frames import FrameStore
 
-    store = FrameStore(folder, config)
+    store = FrameStore(folder, config, keep)
     bar = Console(stderr=True)
     found = prepare_frames(
         dataroot,

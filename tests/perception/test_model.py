@@ -98,9 +98,8 @@ def test_exports_to_opset_17_without_what_engines_refuse_and_says_the_same(
     arguments = (inputs.lidar, inputs.images, inputs.present)
     file = io.BytesIO()
     names = ["lidar", "images", "present"]
-    torch.onnx.export(
-        Exported(network, inputs.index), arguments, file, input_names=names, opset_version=17, dynamo=False
-    )
+    exported = Exported(network, inputs.index).eval()
+    torch.onnx.export(exported, arguments, file, input_names=names, opset_version=17, dynamo=False)
     graph = onnx.load_from_string(file.getvalue())
     used = {node.op_type for node in graph.graph.node}
     refused = {"If", "Loop", "Scan", "NonZero", "ScatterElements", "ScatterND", "CumSum", "GridSample", "Einsum"}
