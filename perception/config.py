@@ -103,6 +103,12 @@ def check(config: Config) -> Config:
             expected="multiples of 32: the backbone halves them five times",
             fix="change model.image_width and model.image_height",
         )
+    if model.bev_channels % 16:
+        raise InputError(
+            f"model.bev_channels {model.bev_channels}",
+            expected="a multiple of 16: half as many more are normalised in 8 groups",
+            fix="choose another number",
+        )
     if schedule.mask not in MASKS:
         raise InputError(f"train.mask {schedule.mask!r}", expected=f"one of {', '.join(MASKS)}", fix="choose one")
     if schedule.lidar_alone + schedule.camera_alone > 1:

@@ -65,6 +65,49 @@ class VoxelFeatures(NamedTuple):
         return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
+class VoxelSums:
+    """What sweeps add up to, in one ego frame. Sweeps may come in any order."""
+
+    def __init__(self, world_from_ego: Array, stamp_us: int, grid: VoxelGrid = GRID) -> None:
+        """world_from_ego: [4, 4], of the frame that the features are in. stamp_us: of the newest sweep."""
+        self._world_from_ego, self._stamp_us, self._grid = world_from_ego, stamp_us, grid
+        count = int(np.prod(grid.shape))
+        self._hits, self._crossings = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._light, self._height = np.zeros(count), np.zeros(count)
+        self._age = np.full(count, np.inf)
+
+    def add(self, sweep: LidarSweep) -> None:
+        """
+        Raises:
+            InputError: a sweep from after the stamp.
+        """
+        age, grid, count = (self._stamp_us - sweep.stamp_us) * 1e-6, self._grid, len(self._hits)
+        if age < 0:
+            raise InputError(
+                f"a sweep {-age:.3f} s from after the stamp",
+                expected="sweeps up to the stamp",
+                fix="give the stamp of the newest sweep",
+            )
+        now_from_ego = inverse(self._world_from_ego) @ sweep.world_from_ego
+        returns = clean_returns(sweep.points, sweep.ego_from_sensor)
+        points = (apply(now_from_ego, returns.points) - grid.origin) / grid.voxel_size
+        origin = (apply(now_from_ego, sweep.ego_from_sensor[:3, 3]) - grid.origin) / grid.voxel_size
+        inside = ((points >= 0) & (points < grid.shape)).all(1)
+        voxel = np.floor(points[inside]).astype(np.int64)
+        flat = (voxel[:, 0] * grid.shape[1] + voxel[:, 1]) * grid.shape[2] + voxel[:, 2]
+        self._hits += np.bincount(flat, minlength=count)
+        self._light += np.bincount(flat, returns.intensity[inside], minlength=count)
+        self._height += np.bincount(flat, points[inside, 2] - voxel[:, 2], minlength=count)
+        self._age[flat] = np.minimum(self._age[flat], age)
+        self._crossings += carve(origin, points, grid.shape)
+
+    def features(self) -> VoxelFeatures:
+        """Of what was added so far."""
+        some = np.maximum(self._hits, 1)
+        arrays = (self._hits.copy(), self._light / some, self._age.copy(), self._height / some, self._crossings.copy())
+        return VoxelFeatures(*(a.reshape(self._grid.shape) for a in arrays))  # type: ignore[arg-type]
+
+
 def voxelize(
     sweeps: Sequence[LidarSweep], world_from_ego: Array, stamp_us: int, grid: VoxelGrid = GRID
 ) -> VoxelFeatures:
@@ -75,33 +118,10 @@ def voxelize(
     """
     if not sweeps:
         raise InputError("no sweep", expected="one or more", fix="wait for the lidar, or use the cameras alone")
-    count = int(np.prod(grid.shape))
-    hits, crossings = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    light, height = np.zeros(count), np.zeros(count)
-    age = np.full(count, np.inf)
-    for sweep in sorted(sweeps, key=lambda s: s.stamp_us):  # the newest last: its age stays
-        seconds = (stamp_us - sweep.stamp_us) * 1e-6
-        if seconds < 0:
-            raise InputError(
-                f"a sweep {-seconds:.3f} s from after the stamp",
-                expected="sweeps up to the stamp",
-                fix="give the stamp of the newest sweep",
-            )
-        now_from_ego = inverse(world_from_ego) @ sweep.world_from_ego
-        returns = clean_returns(sweep.points, sweep.ego_from_sensor)
-        points = (apply(now_from_ego, returns.points) - grid.origin) / grid.voxel_size
-        origin = (apply(now_from_ego, sweep.ego_from_sensor[:3, 3]) - grid.origin) / grid.voxel_size
-        inside = ((points >= 0) & (points < grid.shape)).all(1)
-        voxel = np.floor(points[inside]).astype(np.int64)
-        flat = (voxel[:, 0] * grid.shape[1] + voxel[:, 1]) * grid.shape[2] + voxel[:, 2]
-        hits += np.bincount(flat, minlength=count)
-        light += np.bincount(flat, returns.intensity[inside], minlength=count)
-        height += np.bincount(flat, points[inside, 2] - voxel[:, 2], minlength=count)
-        age[flat] = seconds
-        crossings += carve(origin, points, grid.shape)
-    some = np.maximum(hits, 1)
-    arrays = (hits, light / some, age, height / some, crossings)
-    return VoxelFeatures(*(a.reshape(grid.shape) for a in arrays))  # type: ignore[arg-type]
+    sums = VoxelSums(world_from_ego, stamp_us, grid)
+    for sweep in sweeps:
+        sums.add(sweep)
+    return sums.features()
 
 
 def deskew(points: Array, share: Array, start_from_end: Array) -> Array:

@@ -20,8 +20,8 @@ from genie.data.occ3d import label_path, read_labels
 from genie.data.occupancy.sweeps import pose_of
 from perception.config import CAMERAS, LIDAR
 from perception.frames import Frame, FrameStore
-from perception.prepare import RigPlan, camera_input, depth_truth, lidar_input, plan_rig
-from perception.voxelize import LidarSweep
+from perception.prepare import RigPlan, camera_input, depth_truth, plan_rig
+from perception.voxelize import LidarSweep, VoxelSums
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -87,9 +87,14 @@ def make_frame(plan: RigPlan, sensors: KeyframeSensors, label: Path) -> Frame:
     everywhere = np.ones(truth.semantics.shape, bool)
     seen = camera_input(plan, sensors.images)
     newest = sensors.sweeps[-1]
+    sums = VoxelSums(newest.world_from_ego, newest.stamp_us)
+    sums.add(newest)
+    alone = sums.features().encoded()
+    for sweep in sensors.sweeps[:-1]:
+        sums.add(sweep)
     return Frame(
-        lidar_input(sensors.sweeps),
-        lidar_input([newest]),
+        sums.features().encoded(),
+        alone,
         seen.images,
         seen.present,
         depth_truth(plan, newest, sensors.world_from_ego),

@@ -24,9 +24,8 @@ from perception.train import learning_rate, train
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 from tests.perception.rigs import nuscenes_rig
 
-MODEL = ModelConfig(
-    image_width=128, image_height=64, backbone_width=4, camera_channels=4, depth_bins=8, bev_channels=8, fine_channels=4
-)
+SMALL_IMAGES = ModelConfig(image_width=128, image_height=64, depth_bins=8)
+MODEL = replace(SMALL_IMAGES, backbone_width=4, camera_channels=4, bev_channels=16, fine_channels=4)
 CONFIG = Config(model=MODEL, train=TrainConfig(steps=6, batch=1, warmup_steps=1, checkpoint_every=2, average=0.5))
 SCENES = {"scene-0001": ["a", "b", "c"]}
 MANMADE = CLASS_NAMES.index("manmade")
@@ -105,7 +104,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_weights(
 def test_a_run_is_not_overwritten_and_another_network_does_not_resume_it(store: FrameStore, run: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         train(CONFIG, store, SCENES, run)
-    other = replace(CONFIG, model=replace(MODEL, bev_channels=16))
+    other = replace(CONFIG, model=replace(MODEL, bev_channels=32))
     with pytest.raises(InputError, match="another network"):
         train(other, store, SCENES, run, resume=True)
 
@@ -137,6 +136,7 @@ def test_configs_that_cannot_be_meant_are_refused() -> None:
     for override, said in (
         ("model.lidar=false", "one of them"),
         ("model.image_width=350", "multiples of 32"),
+        ("model.bev_channels=40", "multiple of 16"),
         ("train.mask=sky", "camera, lidar, either, none"),
         ("train.lidar_alone=0.9", "at most 1"),
         ("model.colour=1", "unknown key"),
