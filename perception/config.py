@@ -103,11 +103,11 @@ def check(config: Config) -> Config:
             expected="multiples of 32: the backbone halves them five times",
             fix="change model.image_width and model.image_height",
         )
-    if model.bev_channels % 16:
+    if model.bev_channels % 16 or model.fine_channels % 8:
         raise InputError(
-            f"model.bev_channels {model.bev_channels}",
-            expected="a multiple of 16: half as many more are normalised in 8 groups",
-            fix="choose another number",
+            f"model.bev_channels {model.bev_channels}, model.fine_channels {model.fine_channels}",
+            expected="multiples of 16 and of 8: their combinations are normalised in 8 groups",
+            fix="choose other numbers",
         )
     if schedule.mask not in MASKS:
         raise InputError(f"train.mask {schedule.mask!r}", expected=f"one of {', '.join(MASKS)}", fix="choose one")

@@ -100,9 +100,12 @@ class FrameStore:
     def write_rig(self, scene: str, rig: Rig) -> None:
         save_rig(self.folder / scene / "rig.yaml", rig)
 
+    def rig(self, scene: str) -> Rig:
+        return load_rig(self.folder / scene / "rig.yaml")
+
     def plan(self, scene: str) -> RigPlan:
         """Of the scene's rig; one plan for all scenes of equal rigs."""
-        return _plan(_Hashed(load_rig(self.folder / scene / "rig.yaml")), self.config)
+        return _plan(_Hashed(self.rig(scene)), self.config)
 
     def read(self, scene: str, token: str) -> Frame:
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -63,10 +63,17 @@ class HeightHead(nn.Module):
         """step: voxels a side of a cell. fine: channels at full resolution; 0: there are none."""
         super().__init__()
         spread = 2 * fine or channels
+        hidden = spread + fine
         self.spread = nn.Sequential(mix(channels, spread * step * step, grouped), nn.PixelShuffle(step))
-        self.logits = nn.Sequential(
-            mix(spread + fine, 2 * channels, grouped), nn.Conv2d(2 * channels, NUM_CLASSES * GRID.shape[2], 1)
-        )
+        self.logits = nn.Sequential(mix(hidden, hidden, grouped), nn.Conv2d(hidden, NUM_CLASSES * GRID.shape[2], 1))
+
+    @torch.no_grad()
+    def start_from(self, counts: Int[Tensor, "K Z"]) -> None:
+        """Begins with how often each class was seen at each height, so that no step is spent on learning it."""
+        bias = self.logits[-1].bias
+        assert isinstance(bias, Tensor)
+        share = (counts + 1.0) / (counts + 1.0).sum(0, keepdim=True)
+        bias.copy_(share.log().flatten())
 
     def forward(
         self, cells: Float[Tensor, "B C I J"], fine: Float[Tensor, "B F X Y"] | None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calib.files import write_text
 from perception.average import MovingAverage
 from perception.backbone import load_resnet18, read_resnet18
-from perception.batches import Batch, FrameNames, frame_names, sample_batch
+from perception.batches import Batch
 from perception.checkpoint import check_same_model, read_checkpoint, save_checkpoint
 from perception.config import Config, TrainConfig, to_tree
 from perception.frames import FrameStore
@@ -27,8 +27,9 @@ from perception.interrupt import Interrupt
 from perception.losses import Losses, class_weights, compute_losses
 from perception.model import OccupancyNet
 from perception.run_log import RunLog
+from perception.sampling import FrameNames, frame_names, sample_batch
 from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run, load_optimizer, load_weights
-from perception.types import NUM_CLASSES
+from perception.types import GRID, NUM_CLASSES
 from perception.workers import Workers, workers
 
 
@@ -63,8 +64,11 @@ def train(
         if team.leads:
             told = {**to_tree(config), "seed": seed}
             write_text(run / "config.yaml", yaml.safe_dump(told, sort_keys=False))
-        counts = _class_counts(store, scenes, config.train)
-        weights = class_weights(torch.from_numpy(counts).float(), config.train.rarity)
+        counts = torch.from_numpy(_class_counts(store, scenes, config.train))
+        if not start:
+            model.head.start_from(counts.to(team.device))
+            learner.average.restore(model.state_dict())
+        weights = class_weights(counts.sum(1).float(), config.train.rarity)
         with Interrupt() as interrupt:
             step = _run_steps(learner, names, weights.to(team.device), run, start, interrupt)
             if interrupt.asked:
@@ -167,13 +171,17 @@ def _told(means: Mapping[str, float]) -> str:
 
 
 def _class_counts(store: FrameStore, scenes: Mapping[str, list[str]], config: TrainConfig) -> NDArray[np.int64]:
-    """Voxels of each class that count, in every third frame."""
-    counts = np.zeros(NUM_CLASSES, np.int64)
+    """Voxels of each class that count, by height [K, Z], in every third frame."""
+    heights = GRID.shape[2]
+    counts = np.zeros(NUM_CLASSES * heights, np.int64)
+    level = np.broadcast_to(np.arange(heights), GRID.shape)
     for scene, tokens in scenes.items():
         for token in tokens[::3]:
             frame = store.read(scene, token)
-            counts += np.bincount(frame.semantics[frame.counts(config.mask)], minlength=NUM_CLASSES)
-    return counts
+            seen = frame.counts(config.mask)
+            kind = frame.semantics[seen].astype(np.int64) * heights + level[seen]
+            counts += np.bincount(kind, minlength=len(counts))
+    return counts.reshape(NUM_CLASSES, heights)
 
 
 def learning_rate(step: int, schedule: TrainConfig) -> float:
