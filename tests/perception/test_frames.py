@@ -98,9 +98,8 @@ def test_a_damaged_frame_is_named(store: FrameStore, tmp_path: Path) -> None:
     assert len(Frame._fields) == 10
 
 
-def test_a_data_root_without_sweeps_or_labels_says_so(synth_root: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        app, ["train", "perception", "--dataroot", str(synth_root), "--out", str(tmp_path / "run")]
-    )
+def test_a_data_root_without_labels_says_so(tmp_path: Path) -> None:
+    root = lidar_scene.write(tmp_path / "data", 0.5)
+    result = CliRunner().invoke(app, ["train", "perception", "--dataroot", str(root), "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, InputError)
-    assert "--lidar --cameras" in str(result.exception) and str(synth_root) in str(result.exception)
+    assert "--lidar --cameras" in str(result.exception) and str(root) in str(result.exception)
