@@ -63,6 +63,10 @@ class TrainConfig:
     lovasz_weight: float = 1.0
     voxels: int = 80000  # drawn a frame of those that count: all of them cost more than they tell
     lovasz_voxels: int = 30000  # of those
+    unseen_weight: float = (
+        0.15  # of the voxels that do not count: else anything may be said there, and a car acts on it
+    )
+    unseen_voxels: int = 20000  # drawn of those
     depth_weight: float = 0.2
     checkpoint_every: int = 100
     frames_in_memory: int = 400  # 10 MB each; others are read at each step

@@ -51,22 +51,40 @@ def compute_losses(
         present: cameras whose depth counts. weights: of classes. generator: draws the voxels.
     """
     frames = perceived.logits.float().flatten(2)  # (B, K, Z*X*Y)
-    logits, target = [], []
-    for frame, truths, counts in zip(frames, truth.semantics.flatten(1), truth.counts.flatten(1), strict=True):
-        voxels = counts.nonzero()[:, 0]
-        drawn = torch.randperm(len(voxels), generator=generator)[: config.voxels].to(voxels.device)
-        logits.append(frame.index_select(1, voxels[drawn]).T)
-        target.append(truths[voxels[drawn]])
-    classes = functional.cross_entropy(torch.cat(logits), torch.cat(target), weights)
+    truths = truth.semantics.flatten(1)
+    seen = _draw(frames, truths, truth.counts.flatten(1), config.voxels, generator)
+    classes = functional.cross_entropy(torch.cat(seen.logits), torch.cat(seen.target), weights)
     few = config.lovasz_voxels
-    lovasz = lovasz_softmax(
-        torch.softmax(torch.cat([part[:few] for part in logits]), dim=1), torch.cat([part[:few] for part in target])
-    )
+    chances = torch.softmax(torch.cat([part[:few] for part in seen.logits]), dim=1)
+    lovasz = lovasz_softmax(chances, torch.cat([part[:few] for part in seen.target]))
+    if config.unseen_weight:
+        rest = _draw(frames, truths, ~truth.counts.flatten(1), config.unseen_voxels, generator)
+        if sum(map(len, rest.target)):
+            unseen = functional.cross_entropy(torch.cat(rest.logits), torch.cat(rest.target), weights)
+            classes = classes + config.unseen_weight * unseen
     depth = classes.new_zeros(())
     if perceived.depth is not None and truth.depth is not None and present is not None:
         depth = depth_loss(perceived.depth.float(), truth.depth, present)
     total = classes + config.lovasz_weight * lovasz + config.depth_weight * depth
     return Losses(total, classes, lovasz, depth)
+
+
+class _Drawn(NamedTuple):
+    """By frame: logits [M, K] and classes [M]."""
+
+    logits: list[Tensor]
+    target: list[Tensor]
+
+
+def _draw(frames: Tensor, truths: Tensor, wanted: Tensor, most: int, generator: torch.Generator) -> _Drawn:
+    """Up to `most` voxels of each frame at random: logits [B, K, V], classes and what is wanted [B, V]."""
+    out = _Drawn([], [])
+    for frame, classes, mask in zip(frames, truths, wanted, strict=True):
+        voxels = mask.nonzero()[:, 0]
+        drawn = voxels[torch.randperm(len(voxels), generator=generator)[:most].to(voxels.device)]
+        out.logits.append(frame.index_select(1, drawn).T)
+        out.target.append(classes[drawn])
+    return out
 
 
 def lovasz_softmax(chances: Float[Tensor, "M K"], target: Int[Tensor, " M"]) -> Tensor:

@@ -50,7 +50,7 @@ def mirror(batch: Batch, index: LiftIndex | None) -> Batch:
             lidar=None if lidar is None else lidar.flip(-1),
             images=None if images is None else images[:, order].flip(-1),
             present=None if present is None else present[:, order],
-            index=index,
+            lifting=index,
         ),
         truth._replace(
             semantics=truth.semantics.flip(-1),

@@ -30,13 +30,13 @@ class Inputs(NamedTuple):
 
     lidar: uint8 [B, F, Z, X, Y] (perception.voxelize). images: float32 [B, N, 3, H, W], normalised, in the order of
     CAMERAS. present: float32 [B, N], 1 where a camera delivered; where it did not its image may hold anything finite.
-    index: of the rig, the same for all frames.
+    lifting: of the rig, the same for all frames.
     """
 
     lidar: UInt8[Tensor, "B F Z X Y"] | None
     images: Float[Tensor, "B N 3 H W"] | None
     present: Float[Tensor, "B N"] | None
-    index: LiftIndex | None
+    lifting: LiftIndex | None
 
 
 class Perceived(NamedTuple):
@@ -79,8 +79,8 @@ class OccupancyNet(nn.Module):
         if self.lidar is not None and inputs.lidar is not None:
             lidar = self.lidar(inputs.lidar)
         if self.camera is not None and inputs.images is not None:
-            assert inputs.present is not None and inputs.index is not None, "images come with present and index"
-            camera = self.camera(inputs.images, inputs.present, inputs.index)
+            assert inputs.present is not None and inputs.lifting is not None, "images come with present and lifting"
+            camera = self.camera(inputs.images, inputs.present, inputs.lifting)
         if lidar is None and camera is None:
             raise ValueError("no input for this network: it needs lidar or images, whichever it was made for")
         return lidar, camera
@@ -113,7 +113,7 @@ class LidarPath(nn.Module):
         )
 
     def forward(self, voxels: UInt8[Tensor, "B F Z X Y"]) -> Seen:
-        columns = voxels.flatten(1, 2).to(self.fine[0].weight.dtype) * (1.0 / 255.0)
+        columns = voxels.flatten(1, 2).float() * (1.0 / 255.0)
         return Seen(self.cells(self.fold(columns)), self.fine(columns))
 
 

@@ -22,10 +22,10 @@ GAIN, OFFSET = 0.15, 0.15  # of contrast and brightness, deviations of normalise
 
 
 class FrameNames(NamedTuple):
-    """Frames (scene, token) by rig; index: of each rig; mirrored: of each in a mirror."""
+    """Frames (scene, token) by rig; lifting: of each rig; mirrored: of each in a mirror."""
 
     groups: tuple[tuple[tuple[str, str], ...], ...]
-    index: tuple[LiftIndex, ...]
+    lifting: tuple[LiftIndex, ...]
     mirrored: tuple[LiftIndex, ...]
 
 
@@ -64,7 +64,7 @@ def sample_batch(store: FrameStore, names: FrameNames, config: Config, rng: np.r
     if lidar:
         voxels = np.stack([f.newest if rng.random() < schedule.one_sweep else f.lidar for f in frames])
     mirrored = rng.random() < 0.5
-    batch = make_batch(frames, names.index[rig] if camera else None, voxels, schedule.mask)
+    batch = make_batch(frames, names.lifting[rig] if camera else None, voxels, schedule.mask)
     if batch.inputs.images is not None and batch.inputs.present is not None:
         kept = torch.from_numpy((rng.random(batch.inputs.present.shape) >= schedule.camera_dropout).astype(np.float32))
         images = _expose(batch.inputs.images, rng)

@@ -146,4 +146,4 @@ def deskew(points: Array, share: Array, start_from_end: Array) -> Array:
 
 def _rotation_vector(rotation: Array) -> Array:
     """Axis times angle (rad) [3] of a rotation matrix [3, 3] of less than half a turn."""
-    return np.asarray(cv2.Rodrigues(rotation)[0])[:, 0]
+    return np.asarray(cv2.Rodrigues(rotation)[0], np.float64)[:, 0]

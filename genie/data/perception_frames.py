@@ -116,7 +116,8 @@ def rig_of(nusc: NuScenes, sample: dict[str, Any]) -> Rig:
 
 def read_keyframe(nusc: NuScenes, sample: dict[str, Any], sweeps: int) -> KeyframeSensors:
     """The sweep of a keyframe with up to `sweeps` - 1 before it, and the images; those whose files are there."""
-    token, gathered = sample["data"][LIDAR], []
+    token = sample["data"][LIDAR]
+    gathered: list[LidarSweep] = []
     while token and len(gathered) < sweeps:
         row = nusc.get("sample_data", token)
         if not _file(nusc, token).is_file():
@@ -125,7 +126,8 @@ def read_keyframe(nusc: NuScenes, sample: dict[str, Any], sweeps: int) -> Keyfra
         points = read_sweep(_file(nusc, token))
         gathered.append(LidarSweep(points, int(row["timestamp"]), pose.world_from_ego, pose.ego_from_sensor))
         token = row["prev"]
-    images, poses = {}, {}
+    images: dict[str, NDArray[np.uint8]] = {}
+    poses: dict[str, Array] = {}
     for name in CAMERAS:
         if name in sample["data"] and _file(nusc, sample["data"][name]).is_file():
             images[name] = read_image(_file(nusc, sample["data"][name]))

@@ -43,13 +43,20 @@ def test_only_what_was_seen_counts() -> None:
     counts = torch.zeros(1, 4, 6, 5, dtype=torch.bool)
     counts[:, :2] = True
     losses = compute_losses(
-        Perceived(logits, None), Truth(semantics, counts, None), None, torch.ones(NUM_CLASSES), TrainConfig(),
-        torch.Generator(),
+        Perceived(logits, None), Truth(semantics, counts, None), None, torch.ones(NUM_CLASSES),
+        TrainConfig(unseen_weight=0.0), torch.Generator(),
     )  # fmt: skip
     losses.total.backward()
     assert logits.grad is not None
     assert (logits.grad[:, :, 2:] == 0).all() and (logits.grad[:, :, :2] != 0).all()
     assert losses.depth == 0
+    little = compute_losses(
+        Perceived(logits, None), Truth(semantics, counts, None), None, torch.ones(NUM_CLASSES),
+        TrainConfig(unseen_weight=0.1), torch.Generator(),
+    )  # fmt: skip
+    logits.grad = None
+    little.total.backward()
+    assert 0 < logits.grad[:, :, 2:].abs().mean() < 0.5 * logits.grad[:, :, :2].abs().mean()
 
 
 def test_depth_counts_where_lidar_tells_it_and_the_camera_is_there() -> None:

@@ -42,7 +42,7 @@ def test_lifting_the_mirrored_images_is_the_mirrored_lift() -> None:
     depth = torch.randint(0, 9, (1, 6, high, wide))
     batch = Batch(Inputs(None, images, torch.ones(1, 6), plain), Truth(labels, labels > 3, depth))
     out = mirror(batch, turned)
-    assert out.inputs.images is not None and out.inputs.index is turned and out.truth.depth is not None
+    assert out.inputs.images is not None and out.inputs.lifting is turned and out.truth.depth is not None
     np.testing.assert_array_equal(out.truth.semantics, labels.flip(-1))
     flat = torch.zeros(1, 6, CONFIG.depth_bins, high, wide)
     one = lift(images, flat, torch.ones(1, 6), plain).unflatten(2, (100, 100, 8))

@@ -47,7 +47,7 @@ def test_each_sensor_may_be_absent_and_each_matters(network: OccupancyNet, input
     both = network(inputs)
     assert both.logits.shape == (1, NUM_CLASSES, 16, 200, 200)
     assert both.semantics().shape == (1, 200, 200, 16) and both.semantics().dtype == torch.uint8
-    lidar = network(inputs._replace(images=None, present=None, index=None))
+    lidar = network(inputs._replace(images=None, present=None, lifting=None))
     camera = network(inputs._replace(lidar=None))
     assert lidar.depth is None and camera.depth is not None
     for one, other in ((both, lidar), (both, camera), (lidar, camera)):
@@ -94,11 +94,11 @@ class Exported(torch.nn.Module):
 def test_exports_to_opset_17_without_what_engines_refuse_and_says_the_same(
     network: OccupancyNet, inputs: Inputs
 ) -> None:
-    assert inputs.index is not None and inputs.lidar is not None
+    assert inputs.lifting is not None and inputs.lidar is not None
     arguments = (inputs.lidar, inputs.images, inputs.present)
     file = io.BytesIO()
     names = ["lidar", "images", "present"]
-    exported = Exported(network, inputs.index).eval()
+    exported = Exported(network, inputs.lifting).eval()
     torch.onnx.export(exported, arguments, file, input_names=names, opset_version=17, dynamo=False)
     graph = onnx.load_from_string(file.getvalue())
     used = {node.op_type for node in graph.graph.node}
