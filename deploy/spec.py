@@ -21,7 +21,8 @@ import numpy as np
 
 from calib.errors import InputError
 from calib.files import write_text
-from genie.config import Config, from_tree, to_tree
+from genie.config import Config, to_tree
+from perception.settings import from_tree
 from perception.types import CLASS_NAMES, GRID, HORIZONS_S, VoxelGrid
 
 SCHEMA = 7

@@ -28,6 +28,9 @@ def synth(
     stream: bool = typer.Option(True, help="Also write 10 Hz labels, in both styles: stream/ and stream-mini/."),
     lidar: bool = typer.Option(False, "--lidar", help="Also write the lidar: 20 Hz sweeps, lidarseg, panoptic."),
     cameras: bool = typer.Option(False, "--cameras", help="Also write six cameras at 12 Hz."),
+    camera_sweeps: bool = typer.Option(
+        True, help="Without: images at keyframes alone (2 Hz), which is what perception trains on."
+    ),
     image_scale: float = typer.Option(1.0, help="Of the images: 1 is 1600 x 900 as in nuScenes, 0.44 is 704 x 396."),
     jobs: int = typer.Option(1, help="Processes; the files do not depend on it."),
     resume: bool = typer.Option(
@@ -37,7 +40,8 @@ def synth(
     """Write a synthetic nuScenes that NuScenes("v1.0-synth", OUT) loads."""
     from genie.data.synth.config import SynthConfig
 
-    write_synth(out, SynthConfig(scenes, seconds, seed, stream, lidar, cameras, image_scale), jobs, resume=resume)
+    config = SynthConfig(scenes, seconds, seed, stream, lidar, cameras, image_scale, camera_sweeps)
+    write_synth(out, config, jobs, resume=resume)
     typer.echo(f"{scenes} scenes of {seconds:g} s in {out}")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from genie.cli import perception
+from genie.cli.default_group import DefaultGroup
 from genie.cli.names import split_names
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    app.command("eval")(evaluate)
+    group = typer.Typer(cls=DefaultGroup, rich_markup_mode=None)
+    group.command("forecast", epilog="`geniedrive eval perception --help`: of what is perceived.")(evaluate)
+    group.command("perception")(perception.evaluate)
+    app.add_typer(group, name="eval", help="Score forecasts; `eval perception`: what is perceived.")
 
 
 def evaluate(

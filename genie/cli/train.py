@@ -7,10 +7,16 @@ from typing import Annotated, Optional
 
 import typer
 
+from genie.cli import perception
+from genie.cli.default_group import DefaultGroup
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    app.command("train")(train)
+    group = typer.Typer(cls=DefaultGroup, rich_markup_mode=None)
+    group.command("world", epilog="`geniedrive train perception --help`: the other network.")(train)
+    group.command("perception")(perception.train)
+    app.add_typer(group, name="train", help="Train the world model; `train perception`: the perception network.")
 
 
 def train(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -18,10 +17,8 @@ from calib.files import write_text
 from genie.config import Config, to_tree
 from genie.data.scenes import load_scenes
 from genie.model import GenieDrive
-from genie.training.average import MovingAverage
 from genie.training.batches import sample_batch, sample_motion
 from genie.training.checkpoint import (
-    AVERAGE,
     check_same_model,
     load_optimizer,
     load_weights,
@@ -30,30 +27,13 @@ from genie.training.checkpoint import (
 )
 from genie.training.confidence import measure_confidence
 from genie.training.gate_score import fit_gate_score
-from genie.training.log import RunLog
 from genie.training.losses import Losses, compute_losses, head_losses
 from genie.training.scenes import Prepared, Split, prepare_scenes, split_scenes
-from genie.training.workers import Workers, workers
-
-
-@dataclass
-class Interrupt:
-    """Set by the first SIGINT or SIGTERM; the loop then saves and ends."""
-
-    asked: bool = False
-    previous: dict[int, object] = field(default_factory=dict)
-
-    def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.previous[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+from perception.average import MovingAverage
+from perception.interrupt import Interrupt
+from perception.run_log import RunLog
+from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run
+from perception.workers import Workers, workers
 
 
 def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, resume: bool) -> bool:
@@ -123,25 +103,12 @@ class _Learner:
 
 def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
     """The step to start from; a folder that holds a run is never overwritten by accident."""
-    checkpoint = run / "checkpoint.safetensors"
     if not resume:
-        if learner.team.leads and run.exists() and any(run.iterdir()):
-            raise InputError(
-                "the run folder is not empty",
-                expected="a new or empty folder, or --resume",
-                fix="add --resume to go on with that run, or choose another --out",
-                path=run,
-            )
+        claim_run(run, leads=learner.team.leads)
         learner.team.wait()
         run.mkdir(parents=True, exist_ok=True)
         return 0
-    if not checkpoint.is_file():
-        raise InputError(
-            "nothing to resume: the run folder holds no checkpoint",
-            expected=f"{checkpoint.name} in it",
-            fix="start afresh without --resume in another --out",
-            path=run,
-        )
+    checkpoint = checkpoint_to_resume(run)
     loaded = read_checkpoint(checkpoint)
     check_same_model(loaded, learner.config.model, checkpoint)
     load_weights(learner.model, loaded, checkpoint)
@@ -155,7 +122,7 @@ def _run_steps(learner: _Learner, scenes: Prepared, run: Path, start: int, inter
     schedule, team, model = learner.config.train, learner.team, learner.model
     step = start
     model.train()
-    with RunLog(run, start, all_steps(learner.config)) if team.leads else nullcontext() as log:
+    with RunLog(run, start, all_steps(learner.config), _told) if team.leads else nullcontext() as log:
         while step < all_steps(learner.config) and not team.any(interrupt.asked):
             for group in learner.optimizer.param_groups:
                 group["lr"] = learning_rate(step, learner.config)
@@ -169,12 +136,19 @@ def _run_steps(learner: _Learner, scenes: Prepared, run: Path, start: int, inter
             step += 1
             learner.average.update(model, step)
             if log is not None:
-                log.step(step, losses)
+                log.step(step, losses._asdict())
                 if step % schedule.checkpoint_every == 0:
                     learner.save(run, step)
     if team.leads:
         learner.save(run, step)
     return step
+
+
+def _told(means: Mapping[str, float]) -> str:
+    return (
+        f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), "
+        f"fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})"
+    )
 
 
 def _losses(learner: _Learner, scenes: Prepared, step: int, index: int) -> Losses:

@@ -19,12 +19,13 @@ from genie.config import Config, load_config
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate
 from genie.model import CONFIDENCE_SHAPE, GenieDrive
-from genie.training.average import MovingAverage
 from genie.training.batches import sample_batch
 from genie.training.checkpoint import load_model, read_checkpoint
-from genie.training.loop import Interrupt, train
+from genie.training.loop import train
 from genie.training.losses import compute_losses
 from genie.training.scenes import prepare_scenes
+from perception.average import MovingAverage
+from perception.interrupt import Interrupt
 
 SMALL = [
     "model.width=32", "model.layers=1", "model.invented=256", "model.decoder_width=32", "train.batch=2",

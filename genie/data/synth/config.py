@@ -16,6 +16,7 @@ class SynthConfig:
     """scenes: how many. seconds: of each, rounded down to keyframes. seed: of everything. stream: labels at 10 Hz.
 
     lidar, cameras: whether their files are written. image_scale: of the images, relative to nuScenes' 1600 x 900.
+    camera_sweeps: whether there are images between keyframes (12 Hz); without, 2 Hz: a sixth of the rendering.
     """
 
     scenes: int
@@ -25,6 +26,7 @@ class SynthConfig:
     lidar: bool = False
     cameras: bool = False
     image_scale: float = 1.0
+    camera_sweeps: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.scenes <= 9999:

@@ -72,6 +72,8 @@ def generate(
 def _claim(out: Path, config: SynthConfig) -> None:
     """Marks the folder as ours, or refuses it."""
     manifest = {"generator": GENERATOR, **asdict(config)}
+    if config.camera_sweeps:
+        del manifest["camera_sweeps"]  # data sets from before there was a choice have them, and stay resumable
     path = out / MANIFEST
     if out.exists() and not out.is_dir():
         raise InputError("this is a file", expected="a folder", fix="choose another OUT", path=out)

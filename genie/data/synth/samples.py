@@ -51,7 +51,7 @@ def schedule(config: SynthConfig) -> list[Shot]:
         if mount.channel == LIDAR:
             shots += channel_shots(config, mount, LIDAR_HZ if config.lidar else STREAM_HZ // KEYFRAME_EVERY)
         elif config.cameras:
-            shots += channel_shots(config, mount, CAMERA_HZ)
+            shots += channel_shots(config, mount, CAMERA_HZ if config.camera_sweeps else STREAM_HZ // KEYFRAME_EVERY)
     return shots
 
 

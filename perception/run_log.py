@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -11,18 +12,20 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from genie.training.losses import Losses
-
 LOG_EVERY = 20
 
 
 class RunLog:
     """Means over the last 20 steps, written as they are complete."""
 
-    def __init__(self, run: Path, start: int, steps: int) -> None:
-        self._run, self._start = run, start
+    def __init__(self, run: Path, start: int, steps: int, told: Callable[[Mapping[str, float]], str]) -> None:
+        """
+        Args:
+            told: beside the progress bar, of the means by name.
+        """
+        self._run, self._start, self._told = run, start, told
         self._began = time.monotonic()
-        self._recent: list[Losses] = []
+        self._recent: list[dict[str, torch.Tensor]] = []
         self._board = SummaryWriter(str(run / "tensorboard"))
         self._progress = Progress(
             TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -40,14 +43,13 @@ class RunLog:
         self._progress.stop()
         self._board.close()
 
-    def step(self, step: int, losses: Losses) -> None:
+    def step(self, step: int, losses: Mapping[str, torch.Tensor]) -> None:
         """Records step number `step` (from 1)."""
-        self._recent.append(Losses(*(value.detach() for value in losses)))
+        self._recent.append({name: value.detach() for name, value in losses.items()})
         self._progress.update(self._task, completed=step)
         if step % LOG_EVERY:
             return
-        columns = zip(Losses._fields, zip(*self._recent, strict=True), strict=True)
-        means = {name: float(torch.stack(values).mean()) for name, values in columns}
+        means = {name: float(torch.stack([r[name] for r in self._recent]).mean()) for name in losses}
         self._recent.clear()
         for name, value in means.items():
             self._board.add_scalar(f"train/{name}", value, step)
@@ -55,8 +57,4 @@ class RunLog:
         line = {"step": step, "steps_per_s": round(rate, 2), **{k: round(v, 5) for k, v in means.items()}}
         with (self._run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self._progress.update(
-            self._task,
-            description=f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), "
-            f"fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})",
-        )
+        self._progress.update(self._task, description=self._told(means))

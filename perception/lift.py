@@ -1,0 +1,107 @@
+"""From images into the grid: each voxel knows beforehand which pixel of which camera shows it, and how far away.
+
+A rig's `LiftTable` is computed once (numpy); lifting is then gathers and sums, which export to any runtime: no
+scatter, no custom operator. Each feature cell has a distribution of depth (Philion & Fidler, "Lift, Splat, Shoot",
+2020), held as the chance that its ray goes on beyond the border of each bin. A voxel is lit with the chance that the
+ray ends within it (the difference between its near and its far border), and learns that it is seen through from what
+goes on behind it.
+
+B frames, N cameras, C channels, D bins of depth, h x w features of an image, V = I*J*K lifted voxels, S = 2 sights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from calib.transforms import Array
+from perception.lift_table import SIGHTS, LiftTable
+
+EVIDENCE = 3  # channels beside the features: ends here, goes on, is in sight
+
+
+class LiftIndex(NamedTuple):
+    """A LiftTable as tensors."""
+
+    cell: Int[Tensor, "S V"]
+    near: Int[Tensor, "S V"]
+    far: Int[Tensor, "S V"]
+
+    @classmethod
+    def of(cls, table: LiftTable, device: torch.device | str = "cpu") -> LiftIndex:
+        return cls(*(torch.from_numpy(part.astype(np.int32)).to(device) for part in table))
+
+
+def lift(
+    features: Float[Tensor, "B N C h w"],
+    depth_logits: Float[Tensor, "B N D h w"],
+    present: Float[Tensor, "B N"],
+    index: LiftIndex,
+) -> Float[Tensor, "B E V"]:
+    """E = C + EVIDENCE channels of each voxel, summed over its sights.
+
+    Args:
+        present: 1 for a camera that delivered, 0 for one that did not: what it shows counts nothing.
+    """
+    cells = present[:, :, None, None, None] * torch.ones_like(features[:, :, :1])  # (B, N, 1, h, w)
+    shown = torch.cat([features * cells, cells], dim=2)
+    rows = _and_nothing(shown.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (B, N*h*w + 1, C + 1)
+    beyond = goes_on(depth_logits).permute(0, 1, 3, 4, 2) * present[:, :, None, None, None]
+    chances = _and_nothing(beyond.flatten(1).unsqueeze(-1))  # (B, N*h*w*(D+1) + 1, 1)
+    total = None
+    for sight in range(index.cell.shape[0]):
+        seen = torch.index_select(rows, 1, index.cell[sight])
+        near, far = (torch.index_select(chances, 1, part[sight]) for part in (index.near, index.far))
+        ends = near - far
+        lit = torch.cat([seen[..., :-1] * ends, ends, far, seen[..., -1:]], dim=-1)
+        total = lit if total is None else total + lit
+    assert total is not None
+    return total.transpose(1, 2)
+
+
+def goes_on(depth_logits: Float[Tensor, "B N D h w"]) -> Float[Tensor, "B N D1 h w"]:
+    """The chance that a ray passes each of the D + 1 borders: 1 at the first, 0 at the last."""
+    chance = torch.softmax(depth_logits, dim=2)
+    bins = chance.shape[2]
+    # A product with a triangle in place of a running sum, which TensorRT before version 10 does not have.
+    later = torch.ones(bins + 1, bins, dtype=chance.dtype, device=chance.device).triu()
+    return torch.matmul(later, chance.flatten(3)).unflatten(3, chance.shape[3:])
+
+
+def _and_nothing(rows: Float[Tensor, "B R C"]) -> Float[Tensor, "B R1 C"]:
+    """A row of zeros at the end, for what no camera shows."""
+    return torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1)
+
+
+def lift_plain(
+    features: Array, depth_logits: Array, present: Array, table: LiftTable, voxels: Sequence[int]
+) -> Mapping[int, Array]:
+    """The twin of `lift` for one frame, voxel by voxel; voxel -> [E].
+
+    Args:
+        features: [N, C, h, w]. depth_logits: [N, D, h, w]. present: [N].
+    """
+    cameras, channels, high, wide = features.shape
+    bins = depth_logits.shape[1]
+    lifted = {}
+    for voxel in voxels:
+        out = np.zeros(channels + EVIDENCE)
+        for sight in range(SIGHTS):
+            cell = int(table.cell[sight, voxel])
+            if cell == cameras * high * wide:
+                continue
+            camera, rest = divmod(cell, high * wide)
+            row, column = divmod(rest, wide)
+            near, far = (int(part[sight, voxel]) - cell * (bins + 1) for part in (table.near, table.far))
+            logits = depth_logits[camera, :, row, column]
+            chance = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            ends, behind = chance[near:far].sum(), chance[far:].sum()
+            evidence = [ends, behind, 1.0]
+            out += present[camera] * np.concatenate([features[camera, :, row, column] * ends, evidence])
+        lifted[voxel] = out
+    return lifted

@@ -1,0 +1,145 @@
+"""The perception network: lidar voxels and camera images in, classes of voxels out.
+
+    see      each sensor by itself, brought into the ground plane
+    gather   both there, and the surroundings of each cell
+    tell     the class of each voxel
+
+B frames, N cameras, H x W px, F features of Z heights on X x Y voxels, C channels, I x J cells of 2 x 2 voxels.
+Lidar, cameras and each single camera may be absent: one network serves lidar alone, cameras alone and both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from perception.backbone import STRIDE, Backbone
+from perception.config import CAMERAS, ModelConfig
+from perception.head import HeightHead, Trunk, mix
+from perception.lift import EVIDENCE, LiftIndex, lift
+from perception.lift_table import lifted_grid
+from perception.types import GRID
+from perception.voxelize import FEATURES
+
+
+class Inputs(NamedTuple):
+    """What the sensors delivered; None: that sensor is not there at all.
+
+    lidar: uint8 [B, F, Z, X, Y] (perception.voxelize). images: float32 [B, N, 3, H, W], normalised, in the order of
+    CAMERAS. present: float32 [B, N], 1 where a camera delivered; where it did not its image may hold anything finite.
+    lifting: of the rig, the same for all frames.
+    """
+
+    lidar: UInt8[Tensor, "B F Z X Y"] | None
+    images: Float[Tensor, "B N 3 H W"] | None
+    present: Float[Tensor, "B N"] | None
+    lifting: LiftIndex | None
+
+
+class Perceived(NamedTuple):
+    """logits: of each voxel. depth: logits of each camera's feature cells over the bins of depth, where there are
+    cameras; for the training."""
+
+    logits: Float[Tensor, "B K Z X Y"]
+    depth: Float[Tensor, "B N D h w"] | None
+
+    def semantics(self) -> UInt8[Tensor, "B X Y Z"]:
+        """The likeliest class of each voxel, in the layout of Occupancy."""
+        return self.logits.argmax(1).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+class Seen(NamedTuple):
+    """Of one sensor. cells: in the ground plane. fine: at full resolution (lidar). depth: of cameras."""
+
+    cells: Float[Tensor, "B C I J"]
+    fine: Float[Tensor, "B c X Y"] | None = None
+    depth: Float[Tensor, "B N D h w"] | None = None
+
+
+class OccupancyNet(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lidar = LidarPath(config) if config.lidar else None
+        self.camera = CameraPath(config) if config.camera else None
+        self.trunk = Trunk(config.bev_channels)
+        self.head = HeightHead(config.bev_channels, config.fine_channels if config.lidar else 0, config.lift_step)
+
+    def forward(self, inputs: Inputs) -> Perceived:
+        lidar, camera = self.see(inputs)
+        cells = self.gather(lidar, camera)
+        return self.tell(cells, lidar, camera)
+
+    def see(self, inputs: Inputs) -> tuple[Seen | None, Seen | None]:
+        """Each sensor by itself: lidar, cameras. ValueError where none of those that the network has delivered."""
+        lidar = camera = None
+        if self.lidar is not None and inputs.lidar is not None:
+            lidar = self.lidar(inputs.lidar)
+        if self.camera is not None and inputs.images is not None:
+            assert inputs.present is not None and inputs.lifting is not None, "images come with present and lifting"
+            camera = self.camera(inputs.images, inputs.present, inputs.lifting)
+        if lidar is None and camera is None:
+            raise ValueError("no input for this network: it needs lidar or images, whichever it was made for")
+        return lidar, camera
+
+    def gather(self, lidar: Seen | None, camera: Seen | None) -> Float[Tensor, "B C I J"]:
+        """Sums: what is absent adds nothing, and the trunk needs no variant for it."""
+        cells = sum(seen.cells for seen in (lidar, camera) if seen is not None)
+        assert isinstance(cells, Tensor)
+        trunk: Tensor = self.trunk(cells)
+        return trunk
+
+    def tell(self, cells: Float[Tensor, "B C I J"], lidar: Seen | None, camera: Seen | None) -> Perceived:
+        fine = None if lidar is None else lidar.fine
+        if fine is None and self.lidar is not None:
+            fine = cells.new_zeros(len(cells), self.config.fine_channels, *GRID.shape[:2])
+        return Perceived(self.head(cells, fine), None if camera is None else camera.depth)
+
+
+class LidarPath(nn.Module):
+    """Voxel features, their heights as channels, to cells; and a fine way around the trunk: no voxel is lost."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        given, step = len(FEATURES) * GRID.shape[2], config.lift_step
+        self.fine = mix(given, config.fine_channels)
+        self.fold = nn.PixelUnshuffle(step)
+        self.cells = nn.Sequential(
+            mix(given * step * step, 2 * config.bev_channels),
+            nn.Conv2d(2 * config.bev_channels, config.bev_channels, 1),
+        )
+
+    def forward(self, voxels: UInt8[Tensor, "B F Z X Y"]) -> Seen:
+        columns = voxels.flatten(1, 2).float() * (1.0 / 255.0)
+        return Seen(self.cells(self.fold(columns)), self.fine(columns))
+
+
+class CameraPath(nn.Module):
+    """Images to features and depth, lifted into voxels, their heights as channels."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.channels, self.grid = config.camera_channels, lifted_grid(config.lift_step)
+        self.backbone = Backbone(config.backbone_width, 2 * config.camera_channels)
+        self.depth = nn.Conv2d(2 * config.camera_channels, config.depth_bins, 1)
+        self.features = nn.Conv2d(2 * config.camera_channels, config.camera_channels, 1)
+        heights = self.grid.shape[2]
+        self.cells = nn.Sequential(
+            mix((config.camera_channels + EVIDENCE) * heights, 2 * config.bev_channels),
+            nn.Conv2d(2 * config.bev_channels, config.bev_channels, 1),
+        )
+
+    def forward(self, images: Float[Tensor, "B N 3 H W"], present: Float[Tensor, "B N"], index: LiftIndex) -> Seen:
+        batch, cameras = images.shape[:2]
+        seen = self.backbone(images.flatten(0, 1))
+        depth = self.depth(seen).unflatten(0, (batch, cameras))
+        lifted = lift(self.features(seen).unflatten(0, (batch, cameras)), depth, present, index)
+        i, j, k = self.grid.shape
+        columns = lifted.unflatten(2, (i, j, k)).permute(0, 1, 4, 2, 3).flatten(1, 2)  # (B, E*K, I, J)
+        return Seen(self.cells(columns), depth=depth)
+
+
+__all__ = ["CAMERAS", "STRIDE", "Inputs", "OccupancyNet", "Perceived", "Seen"]

@@ -1,0 +1,191 @@
+"""The training of perception: prepared keyframes in, a run folder out. Interrupt it at any time; --resume goes on.
+
+Each batch sees lidar alone, cameras alone or both, so that one network serves all three; single cameras are left out at
+random. Frames of one batch share a rig (perception.model.Inputs).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from calib.files import write_text
+from perception.average import MovingAverage
+from perception.backbone import load_resnet18, read_resnet18
+from perception.batches import Batch
+from perception.checkpoint import check_same_model, read_checkpoint, save_checkpoint
+from perception.config import Config, TrainConfig, to_tree
+from perception.frames import FrameStore
+from perception.interrupt import Interrupt
+from perception.losses import Losses, class_weights, compute_losses
+from perception.model import OccupancyNet
+from perception.run_log import RunLog
+from perception.sampling import FrameNames, frame_names, sample_batch
+from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run, load_optimizer, load_weights
+from perception.types import GRID, NUM_CLASSES
+from perception.workers import Workers, workers
+
+
+def train(
+    config: Config,
+    store: FrameStore,
+    scenes: Mapping[str, list[str]],
+    run: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    backbone: Path | None = None,
+) -> bool:
+    """Trains on frames of the store (scene -> tokens) and writes the run folder. Returns False if it was interrupted
+    (and saved). Under torchrun each worker takes batches of its own, and the first writes.
+
+    Args:
+        backbone: ResNet-18 weights of torchvision to begin with.
+
+    Raises:
+        InputError: a run folder that is in the way, a checkpoint or a backbone that does not fit, a damaged frame.
+    """
+    with workers() as team:
+        torch.set_num_threads(config.train.threads)
+        torch.manual_seed(seed)
+        model = OccupancyNet(config.model)
+        if backbone is not None and model.camera is not None:
+            load_resnet18(model.camera.backbone, read_resnet18(backbone), backbone)
+        learner = _Learner(config, model.to(team.device), store, seed, team)
+        start = _open_run(run, learner, resume=resume)
+        names = frame_names(store, scenes)
+        if team.leads:
+            told = {**to_tree(config), "seed": seed}
+            write_text(run / "config.yaml", yaml.safe_dump(told, sort_keys=False))
+        counts = torch.from_numpy(_class_counts(store, scenes, config.train))
+        if not start:
+            model.head.start_from(counts.to(team.device))
+            learner.average.restore(model.state_dict())
+        weights = class_weights(counts.sum(1).float(), config.train.rarity)
+        with Interrupt() as interrupt:
+            step = _run_steps(learner, names, weights.to(team.device), run, start, interrupt)
+            if interrupt.asked:
+                print(f"interrupted: saved at step {step}; go on with --resume")
+                return False
+        team.wait()
+        return True
+
+
+class _Learner:
+    """What learns."""
+
+    def __init__(self, config: Config, model: OccupancyNet, store: FrameStore, seed: int, team: Workers) -> None:
+        self.config, self.model, self.store, self.seed, self.team = config, model, store, seed, team
+        schedule = config.train
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self.average = MovingAverage(model, schedule.average)
+
+    def save(self, run: Path, step: int) -> None:
+        """What --resume reads, and the network as it would end here."""
+        average = self.average.weights if self.average.decay else None
+        save_checkpoint(run / "checkpoint.safetensors", self.model, self.config, step, self.optimizer, average)
+        save_checkpoint(run / "model.safetensors", self.result(), self.config, step)
+
+    def result(self) -> OccupancyNet:
+        """The averaged network, on the CPU."""
+        model = OccupancyNet(self.config.model)
+        model.load_state_dict({**self.model.state_dict(), **(self.average.weights if self.average.decay else {})})
+        return model.eval()
+
+    def losses(self, batch: Batch, weights: torch.Tensor, step: int) -> Losses:
+        """Forward."""
+        device, schedule = self.team.device, self.config.train
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
+            perceived = self.model(batch.inputs)
+        generator = torch.Generator().manual_seed(self.seed + step)
+        return compute_losses(perceived, batch.truth, batch.inputs.present, weights, schedule, generator)
+
+
+def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
+    """The step to start from."""
+    if not resume:
+        claim_run(run, leads=learner.team.leads)
+        learner.team.wait()
+        run.mkdir(parents=True, exist_ok=True)
+        return 0
+    path = checkpoint_to_resume(run)
+    stored = read_checkpoint(path)
+    check_same_model(stored, learner.config.model, path)
+    load_weights(learner.model, stored, path)
+    load_optimizer(learner.optimizer, stored)
+    learner.average.restore(stored.part(AVERAGE) or learner.model.state_dict())
+    return int(stored.metadata["step"])
+
+
+def _run_steps(
+    learner: _Learner, names: FrameNames, weights: torch.Tensor, run: Path, start: int, interrupt: Interrupt
+) -> int:
+    schedule, team, model, step = learner.config.train, learner.team, learner.model, start
+    model.train()
+    with RunLog(run, start, schedule.steps, _told) if team.leads else nullcontext() as log:
+        while step < schedule.steps and not team.any(interrupt.asked):
+            for group in learner.optimizer.param_groups:
+                group["lr"] = learning_rate(step, schedule)
+            learner.optimizer.zero_grad(set_to_none=True)
+            for part in range(schedule.accumulate):
+                index = team.rank * schedule.accumulate + part
+                # Seeded by the step: a resumed run sees the batches that it would have seen.
+                rng = np.random.default_rng([learner.seed, step, index])
+                batch = sample_batch(learner.store, names, learner.config, rng)
+                losses = learner.losses(batch, weights, step)
+                (losses.total / schedule.accumulate).backward()
+            _fill_gradients(model)
+            team.average_gradients(model)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
+            learner.optimizer.step()
+            step += 1
+            learner.average.update(model, step)
+            if log is not None:
+                log.step(step, losses._asdict())
+                if step % schedule.checkpoint_every == 0:
+                    learner.save(run, step)
+    if team.leads:
+        learner.save(run, step)
+    return step
+
+
+def _fill_gradients(model: torch.nn.Module) -> None:
+    """A path that the batch left out has no gradient; workers average over the same parameters, whatever each saw."""
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def _told(means: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+
+
+def _class_counts(store: FrameStore, scenes: Mapping[str, list[str]], config: TrainConfig) -> NDArray[np.int64]:
+    """Voxels of each class that count, by height [K, Z], in every third frame."""
+    heights = GRID.shape[2]
+    counts = np.zeros(NUM_CLASSES * heights, np.int64)
+    level = np.broadcast_to(np.arange(heights), GRID.shape)
+    for scene, tokens in scenes.items():
+        for token in tokens[::3]:
+            frame = store.read(scene, token)
+            seen = frame.counts(config.mask)
+            kind = frame.semantics[seen].astype(np.int64) * heights + level[seen]
+            counts += np.bincount(kind, minlength=len(counts))
+    return counts.reshape(NUM_CLASSES, heights)
+
+
+def learning_rate(step: int, schedule: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to 1 %."""
+    warm = min(1.0, (step + 1) / schedule.warmup_steps)
+    done = min(1.0, step / schedule.steps)
+    return schedule.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
