@@ -26,6 +26,7 @@ ODOMETRY_INPUT = QoSProfile(history=KEEP_LAST, depth=10, reliability=BEST_EFFORT
 COMMAND_INPUT = QoSProfile(history=KEEP_LAST, depth=1, reliability=RELIABLE)
 OUTPUT = QoSProfile(history=KEEP_LAST, depth=1, reliability=RELIABLE)
 DIAGNOSTICS = QoSProfile(history=KEEP_LAST, depth=10, reliability=RELIABLE)
+CLOCK = QoSProfile(history=KEEP_LAST, depth=10, reliability=RELIABLE)
 LATCHED = QoSProfile(history=KEEP_LAST, depth=1, reliability=RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

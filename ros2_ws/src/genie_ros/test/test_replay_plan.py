@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genie_ros.replay import paced, plan_events
+from genie_ros.plays import plan_events
+from genie_ros.replay import paced
 
 from calib.transforms import se3_from_xyz_yaw, yaw_of
 from genie.data.sequence import Sequence
