@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,16 +34,24 @@ class RawMessage:
 class RecordedForecast:
     """A forecast as it was published, told in the ego frame of its observation again.
 
-    semantics: uint8 [H, 200, 200, 16]. ego_from_future: float64 [H, 4, 4]. confidence: float32 [H, 50, 50].
-    latency_s: from the stamp of the observation to the recording; meaningless where the two are different clocks.
+    packed: the semantics, compressed: 20 s of them would be 0.8 GB. ego_from_future: float64 [H, 4, 4]. confidence:
+    float32 [H, 50, 50]. latency_s: from the publication of the odometry of that stamp to the arrival of the forecast,
+    by the log times; NaN where that odometry is not in the bag. inference_s: of it, the engine's.
     """
 
     observation_us: int
-    semantics: NDArray[np.uint8]
+    packed: bytes
     ego_from_future: NDArray[np.float64]
     confidence: NDArray[np.float32]
     level: int
     latency_s: float
+    inference_s: float
+
+    @property
+    def semantics(self) -> NDArray[np.uint8]:
+        """uint8 [H, 200, 200, 16]."""
+        told = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        return np.ascontiguousarray(told.reshape(-1, *GRID.shape[::-1]).transpose(0, 3, 2, 1))
 
 
 @contextmanager
@@ -105,21 +114,24 @@ def recorded_forecasts(folder: Path, topic: str | None = None) -> dict[int, Reco
             )
         found: dict[int, RecordedForecast] = {}
         poses: dict[int, NDArray[np.float64]] = {}
+        logged_ns: dict[int, int] = {}
         wanted = [c for c in reader.connections if c.topic == topic or c.msgtype == ODOMETRY_TYPE]
         for connection, log_ns, data in reader.messages(connections=wanted):
             message = reader.deserialize(data, connection.msgtype)
             if connection.msgtype == ODOMETRY_TYPE:
                 poses[stamp_us(message.header)] = _matrix(message.pose.pose)
+                logged_ns.setdefault(stamp_us(message.header), log_ns)
                 continue
             observed_us = int(message.status.observation_stamp.sec) * 1_000_000
             observed_us += int(message.status.observation_stamp.nanosec) // 1000
             if observed_us not in found:
-                found[observed_us] = _forecast(message, observed_us, log_ns, poses, folder)
+                latency_s = (log_ns - logged_ns[observed_us]) * 1e-9 if observed_us in logged_ns else float("nan")
+                found[observed_us] = _forecast(message, observed_us, latency_s, poses, folder)
         return found
 
 
 def _forecast(
-    message: Any, observed_us: int, log_ns: int, poses: dict[int, NDArray[np.float64]], folder: Path
+    message: Any, observed_us: int, latency_s: float, poses: dict[int, NDArray[np.float64]], folder: Path
 ) -> RecordedForecast:
     steps = len(message.time_from_start)
     if steps != len(HORIZONS_S) or len(message.data) != steps * int(np.prod(GRID.shape)):
@@ -141,13 +153,17 @@ def _forecast(
                 path=folder,
             )
         future = inverse(poses[observed_us]) @ poses[told_us] @ future
-    semantics = np.asarray(message.data, np.uint8).reshape(steps, *GRID.shape[::-1]).transpose(0, 3, 2, 1)
     across = GRID.shape[0] // int(message.confidence_stride)
     confidence = np.asarray(message.confidence, np.float32).reshape(steps, across, across).transpose(0, 2, 1)
     return RecordedForecast(
-        observed_us, np.ascontiguousarray(semantics), future, np.ascontiguousarray(confidence),
-        int(message.status.level), (log_ns // 1000 - observed_us) * 1e-6,
-    )  # fmt: skip
+        observation_us=observed_us,
+        packed=zlib.compress(np.ascontiguousarray(message.data, np.uint8).tobytes(), 1),
+        ego_from_future=future,
+        confidence=np.ascontiguousarray(confidence),
+        level=int(message.status.level),
+        latency_s=latency_s,
+        inference_s=float(message.status.inference_time),
+    )
 
 
 def _matrix(pose: Any) -> NDArray[np.float64]:

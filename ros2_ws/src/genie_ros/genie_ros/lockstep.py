@@ -77,6 +77,8 @@ class ForecastEar:
     def _on_forecast(self, data: bytes) -> None:
         self._heard += 1
         message = deserialize_message(data, OccupancyForecast)
-        self._answered_us = conversions.us_from_time(message.status.observation_stamp)
-        if self._bag is not None:
+        observed_us = conversions.us_from_time(message.status.observation_stamp)
+        is_first = observed_us != self._answered_us
+        self._answered_us = observed_us
+        if self._bag is not None and is_first:  # not each time that it is told again: megabytes
             self._bag.write(time.time_ns() // 1000, self._forecasts, bytes(data))

@@ -3,8 +3,8 @@
     FOLDER/ros.json   the summary (`summarise`)
     FOLDER/ros.npz    every arrival and stamp; the newest forecast of every few seconds
 
-The latency of an observation is the time from the moment its stamp was published (its odometry, just before its
-occupancy) to the arrival of the first forecast that rests on it; both are the system clock of one machine.
+The latency of an observation is the time from the moment its odometry was heard here (it is published just before its
+occupancy) to the arrival of the first forecast that rests on it; both by the clock of this process.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ class RecorderNode(Node):
             OccupancyForecast, f"/{target}/output/forecast", self._on_forecast, QoSProfile(depth=8)
         )
 
-    def _on_odometry(self, message: Odometry, info: dict[str, int]) -> None:
-        self.recording.sent_ns[conversions.us_from_time(message.header.stamp)] = info["source_timestamp"]
+    def _on_odometry(self, message: Odometry) -> None:
+        # When DDS sent it would be nearer to the truth, but Humble's callbacks are not told.
+        self.recording.sent_ns[conversions.us_from_time(message.header.stamp)] = time.time_ns()
 
     def _on_forecast(self, message: OccupancyForecast) -> None:
         self.recording.add(message, time.time_ns())
