@@ -19,6 +19,7 @@ setup(
         (f"share/{package_name}/foxglove", sorted(glob("foxglove/*.json"))),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=True,
     maintainer="GenieDrive maintainers",
     maintainer_email="maintainer@example.com",

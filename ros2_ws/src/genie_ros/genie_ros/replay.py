@@ -112,7 +112,9 @@ def _arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def run(arguments: list[str]) -> int:
     stop = stop_on_signals()
     options, ros_arguments = _arguments(arguments)
-    if (options.bag is None) == (options.dataroot is None or options.scene is None):
+    if (options.bag is None) == (options.dataroot is None and options.scene is None):
+        raise InputError("nothing to play, or two things", expected="--bag, or --dataroot and --scene", fix="give one")
+    if options.bag is None and None in (options.dataroot, options.scene):
         raise InputError("nothing to play, or two things", expected="--bag, or --dataroot and --scene", fix="give one")
     sequence = load(options.dataroot, options.scene, options.source) if options.bag is None else None
     with ros_context(ros_arguments), ExitStack() as opened:
