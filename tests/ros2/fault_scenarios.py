@@ -222,12 +222,10 @@ def reset_requested(bench: Bench, _pid: int) -> Observed:
 
 
 def qos_mismatch(bench: Bench, _pid: int) -> Observed:
-    world = bench.world
     cause_s = time.monotonic()
-    asks = world.node.create_subscription(OccupancyForecast, f"{NODE}/output/forecast", lambda _: None, qos.LATCHED)
-    seen = bench.watch(
-        "qos_mismatch", cause_s, lambda s: True, lambda: world.node.destroy_subscription(asks) and None, severity=2
-    )
+    asker = Node("asks_for_more")  # in no executor: for DDS it is there all the same
+    asker.create_subscription(OccupancyForecast, f"{NODE}/output/forecast", lambda _: None, qos.LATCHED)
+    seen = bench.watch("qos_mismatch", cause_s, lambda s: True, asker.destroy_node, severity=2)
     assert "DURABILITY" in seen.words.upper() and "/geniedrive/output/forecast" in seen.words, seen.words
     assert seen.diagnosed_s is not None
     seen.detected_s = seen.diagnosed_s
@@ -284,7 +282,7 @@ def ready(bench: Bench, _pid: int) -> Observed:
     for events in (heard.statuses, heard.forecasts, heard.diagnostics):
         events.clear()
     first_s, first = bench.world.await_status(lambda s: True, begin_s, 60.0)
-    assert first.level == HOLD and first.published_count <= 1, first
+    assert first.published_count < 300 and first.inference_id < 100, f"counts from an earlier life: {first}"
     return Observed(first_s - begin_s, None, bench.world.await_ok() - begin_s, first.level, list(first.reasons), HOLD)
 
 

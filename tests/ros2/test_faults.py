@@ -21,12 +21,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from calib.errors import InputError
 from calib.files import write_text
 from calib.rig import Camera, Intrinsics, Mount, Rig
 from calib.rig_file import save_rig
 from calib.transforms import se3_from_xyz_yaw
 from deploy.faults import FAULTS
-from deploy.spec import read_manifest
+from deploy.golden import record
+from deploy.pipeline import tick_inputs
+from deploy.runtime import OnnxRuntime
+from deploy.self_test import self_test
+from deploy.spec import TRAJECTORY, read_manifest
+from genie.observation import observe, start_observer
+from perception.types import CLASS_NAMES, FREE, GRID, Occupancy, SensorFrame
 from tests.ros2.fault_table import DOCUMENT, LIMITS, document, without_measurements
 
 if TYPE_CHECKING:
@@ -44,14 +51,15 @@ SHARED = (
     "output_not_finite", "output_implausible", "worker_died", "inference_slow", "calibration_differs", "ego_jump",
     "clock_jump", "reset_requested", "qos_mismatch", "slow_subscriber",
 )  # fmt: skip
-WORST = {
-    "side_camera_lost": 1,
-    "inference_slow": 3,
-    "stamp_from_future": 0,
-    "stamps_out_of_order": 0,
-    "qos_mismatch": 0,
-}
-WORST |= dict.fromkeys(("ego_jump", "clock_jump", "reset_requested"), 2)
+OK, DEGRADED, HOLD, FAULT = range(4)
+# Levels of the first status that tells it. Where none is told, the level has to stay: no fault of the data.
+TOLD: dict[str, set[int]] = {
+    "side_camera_lost": {DEGRADED}, "front_camera_lost": {HOLD}, "input_stopped": {HOLD}, "inference_slow": {HOLD},
+    "output_not_finite": {FAULT}, "output_implausible": {FAULT}, "worker_died": {FAULT}, "calibration_differs": {FAULT},
+    "ego_jump": {DEGRADED, HOLD}, "clock_jump": {DEGRADED, HOLD}, "reset_requested": {DEGRADED, HOLD},
+    "stamp_from_future": {OK}, "stamps_out_of_order": {OK}, "qos_mismatch": {OK}, "slow_subscriber": {OK},
+}  # fmt: skip
+ENDS_IN_FAULT = {"front_camera_lost", "input_stopped", "inference_slow"}
 
 
 def six_cameras() -> Rig:
@@ -78,7 +86,9 @@ class FaultBench:
         node = self.graph.processes["node"]
         self.world.stdin.write(json.dumps({"fault": fault, "pid": node.pid}) + "\n")
         self.world.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.world.stdout.readline())
+        line = self.world.stdout.readline()
+        assert line, f"the rest of the car died:\n{(self.graph.folder / 'world.log').read_text()[-3000:]}"
+        answer: dict[str, Any] = json.loads(line)
         if fault != "killed":
             assert node.poll() is None, f"the node ended:\n{self.graph.output('node')}"
         return answer
@@ -122,16 +132,29 @@ def measured() -> Iterator[dict[str, str]]:
         write_text(DOCUMENT, document(seen, datetime.date.today().isoformat()))
 
 
-def within_bound(bench: FaultBench, fault: str) -> dict[str, Any]:
-    """A second run where the first was too slow: others may have stopped the whole machine for a moment."""
-    bound, answer = FAULTS[fault].bound(LIMITS), bench.ask(fault)
-    times = [answer.get(name) for name in ("detected_s", "diagnosed_s")]
-    if "error" in answer or max(t for t in times if t is not None) > bound:
-        print(f"{fault}, first run: {answer}")
+def wrong_with(answer: dict[str, Any], fault: str) -> str:
+    """What of an answer breaks a promise; "" where nothing does."""
+    if "error" in answer:
+        return str(answer["error"])
+    bound = FAULTS[fault].bound(LIMITS)
+    late = [t for t in (answer["detected_s"], answer["diagnosed_s"]) if t is not None and t > bound]
+    if late:
+        return f"told after {late[0]:.2f} s: {answer}"
+    if fault != "killed" and answer["level"] not in TOLD[fault]:
+        return f"told as {LEVELS[answer['level']]}: {answer}"
+    if fault in ENDS_IN_FAULT and answer["later_level"] != FAULT:
+        return f"never FAULT: {answer}"
+    return ""
+
+
+def injected(bench: FaultBench, fault: str) -> dict[str, Any]:
+    """A second run where the first was not right: others may have stopped the whole machine for a moment."""
+    answer = bench.ask(fault)
+    if wrong := wrong_with(answer, fault):
+        print(f"{fault}, first run: {wrong}")
         answer = bench.ask(fault)
-    assert "error" not in answer, f"{answer['error']}\nnode:\n{bench.graph.output('node')[-3000:]}"
-    assert answer["detected_s"] <= bound, answer
-    assert answer["diagnosed_s"] is None or answer["diagnosed_s"] <= bound, answer
+    wrong = wrong_with(answer, fault)
+    assert not wrong, f"{wrong}\nnode:\n{bench.graph.output('node')[-3000:]}"
     return answer
 
 
@@ -143,16 +166,16 @@ def told(answer: dict[str, Any]) -> str:
 @pytest.mark.ros
 @pytest.mark.parametrize("fault", SHARED)
 def test_a_fault_is_told_within_its_bound_and_mended(bench: FaultBench, measured: dict[str, str], fault: str) -> None:
-    answer = within_bound(bench, fault)
+    answer = injected(bench, fault)
     measured[fault] = told(answer)
-    if fault != "slow_subscriber":
-        assert answer["later_level"] == WORST.get(fault, 3), answer
-        assert answer["recovered_s"] < 10.0, answer
+    assert answer["recovered_s"] is None or answer["recovered_s"] < 10.0, answer
 
 
 @pytest.mark.ros
 def test_a_killed_node_is_noticed_and_a_new_one_serves(bench: FaultBench, measured: dict[str, str]) -> None:
-    measured["killed"] = told(within_bound(bench, "killed"))
+    answer = bench.ask("killed")
+    assert not wrong_with(answer, "killed")
+    measured["killed"] = told(answer)
     assert bench.graph.processes.pop("node").wait(10) == -9
     bench.start_node()
     again = bench.ask("ready")
@@ -181,7 +204,7 @@ def test_what_must_not_serve_does_not_start(
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     elif damage == "golden":
-        (tmp_path / "golden.npz").write_bytes(b"of another bundle")
+        record_golden(folder, tmp_path / "golden.npz", off=0.01)
         parameters["golden_path"] = str(tmp_path / "golden.npz")
     else:
         replace(read_manifest(folder), rig_sha256="0" * 64).write(folder)
@@ -196,6 +219,32 @@ def test_what_must_not_serve_does_not_start(
     assert seconds <= FAULTS["engine_refused"].bound(LIMITS)
     if fault != "calibration_differs":
         measured[fault] = f"{seconds:.2f}"
+
+
+def record_golden(bundle: Path, path: Path, off: float) -> None:
+    """Two ticks as this machine computes them, the trajectories told `off` by so many metres."""
+    manifest, runtime = read_manifest(bundle), OnnxRuntime(bundle, threads=1)
+    empty, observer, given = Occupancy(np.full(GRID.shape, FREE, np.uint8)), start_observer(), []
+    for t in range(2):
+        pose = se3_from_xyz_yaw(np.array([0.5 * t, 0.0, 0.0]), 0.0)
+        scene, observer = observe(SensorFrame(t * 100_000, pose, empty), observer)
+        given.append((tick_inputs(scene, None), None))
+    record(path, runtime, given, len(given), manifest)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for name in arrays:
+        if name.endswith(f"out/{TRAJECTORY}"):
+            arrays[name] = arrays[name] + np.float32(off)
+    np.savez(path, **arrays)
+
+
+def test_the_golden_self_test_passes_what_is_right_and_names_what_is_off(bundle: Path, tmp_path: Path) -> None:
+    runtime = OnnxRuntime(bundle, threads=1)
+    record_golden(bundle, tmp_path / "right.npz", off=0.0)
+    self_test(runtime, runtime.manifest, tmp_path / "right.npz")
+    record_golden(bundle, tmp_path / "off.npz", off=0.01)
+    with pytest.raises(InputError, match="golden self-test failed: .*trajectory"):
+        self_test(runtime, runtime.manifest, tmp_path / "off.npz")
 
 
 @pytest.mark.ros
@@ -228,8 +277,6 @@ def test_a_recording_that_begins_anew_is_told(
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a stream in which nothing but the ego moves."""
-    from perception.types import CLASS_NAMES, FREE, GRID
-
     root = tmp_path_factory.mktemp("restart")
     semantics = np.full((20, *GRID.shape), FREE, np.uint8)
     semantics[:, :, 85:115, 2] = CLASS_NAMES.index("driveable_surface")
