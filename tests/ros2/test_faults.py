@@ -232,9 +232,9 @@ def record_golden(bundle: Path, path: Path, off: float) -> None:
     record(path, runtime, given, len(given), manifest)
     with np.load(path) as archive:
         arrays = dict(archive)
-    for name in arrays:
+    for name, value in arrays.items():
         if name.endswith(f"out/{TRAJECTORY}"):
-            arrays[name] = arrays[name] + np.float32(off)
+            arrays[name] = value + np.float32(off)
     np.savez(path, **arrays)
 
 
@@ -243,7 +243,7 @@ def test_the_golden_self_test_passes_what_is_right_and_names_what_is_off(bundle:
     record_golden(bundle, tmp_path / "right.npz", off=0.0)
     self_test(runtime, runtime.manifest, tmp_path / "right.npz")
     record_golden(bundle, tmp_path / "off.npz", off=0.01)
-    with pytest.raises(InputError, match="golden self-test failed: .*trajectory"):
+    with pytest.raises(InputError, match=r"golden self-test failed: .*trajectory"):
         self_test(runtime, runtime.manifest, tmp_path / "off.npz")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from genie_msgs.msg import (
@@ -191,8 +192,18 @@ def ego_from_future(forecast: SceneForecast) -> NDArray[np.float64]:
 
 
 def forecast_data(semantics: NDArray[np.uint8]) -> array[int] | array[float]:
-    """uint8 [T, X, Y, Z] in the message's order [T, Z, Y, X]."""
-    return packed(semantics.transpose(0, 3, 2, 1))
+    """uint8 [T, X, Y, Z] in the message's order [T, Z, Y, X].
+
+    In two steps, each of which moves whole lines: OpenCV turns X and (Y, Z) over, then lines along X are sorted. numpy
+    alone moves single bytes, and takes three times as long. Written where it stays.
+    """
+    steps, x, y, z = semantics.shape
+    out: array[int] = array("B", b"\0") * semantics.size
+    lines = np.frombuffer(out, np.uint8).reshape(steps, z, y, x)
+    for t in range(steps):
+        turned = cv2.transpose(np.ascontiguousarray(semantics[t]).reshape(x, y * z))
+        lines[t] = turned.reshape(y, z, x).transpose(1, 0, 2)
+    return out
 
 
 def forecast_message(

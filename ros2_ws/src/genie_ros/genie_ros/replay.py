@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rclpy.node import Node
@@ -132,7 +132,7 @@ def run(arguments: list[str]) -> int:
             bag = opened.enter_context(new_bag(options.record)) if options.record is not None else None
             ear = ForecastEar(node, options.target, bag)
             inputs.on_odometry = ear.note_odometry
-            opened.callback(ear.close)
+            opened.enter_context(closing(ear))
         player = Player(node, options.clock or options.lockstep, ear, options.lockstep)
         _wait_for_listeners(node, inputs, options.listeners, options.wait, stop)
         while ear is not None and not ear.listening() and not stop.wait(0.05):

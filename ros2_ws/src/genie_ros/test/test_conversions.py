@@ -115,6 +115,14 @@ def test_forecast_layout_times_frames_and_confidence(forecast):
     assert (message.header.frame_id, message.grid.size_z, message.grid.origin.z) == ("base_link", 16, -1.0)
 
 
+def test_the_quick_order_of_bytes_is_the_plain_one():
+    semantics = np.random.default_rng(1).integers(0, 18, (3, *GRID.shape), dtype=np.uint8)
+    plain = np.ascontiguousarray(semantics.transpose(0, 3, 2, 1)).tobytes()
+    assert conversions.forecast_data(semantics).tobytes() == plain
+    strided = semantics[::2]
+    assert conversions.forecast_data(strided).tobytes() == strided.transpose(0, 3, 2, 1).tobytes()
+
+
 def test_status_keeps_every_field():
     message = through_dds(conversions.status_message(STATUS, "base_link"), ScenePredictionStatus)
     assert message.level == ScenePredictionStatus.HOLD
