@@ -64,6 +64,7 @@ class CameraWatch:
         self._gates = [
             StampGate(clock, future_tolerance_us=future_tolerance_us, confirmations=None) for _ in self.names
         ]
+        self._judged: dict[int, Intrinsics] = {}  # by camera: what was compared last; it hardly ever changes
         self._differing: set[str] = set()
         self.forget()
 
@@ -80,6 +81,9 @@ class CameraWatch:
         if verdict is not Verdict.ACCEPTED:
             return verdict
         self._stamps[index] = stamp_us
+        if self._judged.get(index) == found:
+            return verdict
+        self._judged[index] = found
         name = self.names[index]
         if same_calibration(self._rig.camera(name).intrinsics, found):
             self._differing.discard(name)

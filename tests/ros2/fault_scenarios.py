@@ -178,9 +178,9 @@ def worker_died(bench: Bench, _pid: int) -> Observed:
 def inference_slow(bench: Bench, _pid: int) -> Observed:
     """First a little (DEGRADED), then so much that the forecast becomes too old."""
     world = bench.world
-    bench.spoil("slow 0.25")
+    bench.spoil("slow 0.45")
     world.await_status(lambda s: s.level == DEGRADED and "inference_slow" in s.reasons, time.monotonic())
-    bench.spoil("slow 1.5")
+    bench.spoil("slow 2.0")
     begin_s = time.monotonic()
     at_s, late = world.await_status(lambda s: s.level == HOLD and "inference_late" in s.reasons, begin_s)
     answered_s = world.monotonic_of(stamp(late.observation_stamp))
@@ -257,9 +257,10 @@ def slow_subscriber(bench: Bench, _pid: int) -> Observed:
     counts = [s.published_count for t, s in world.heard.statuses if begin_s <= t <= end_s]
     rate = (counts[-1] - counts[0]) / (end_s - begin_s)
     gaps = [b[2] - a[2] for a, b in pairwise(heard[1:])]
-    assert rate > 20, f"the node published {rate:.1f} Hz"
-    assert gaps and min(gaps) > 3, f"gaps in published_count: {gaps}"
-    assert max(age for _, age, _ in heard[1:]) < 0.7, f"ages of what it gets: {heard}"
+    before = [s.published_count for t, s in world.heard.statuses if begin_s - 3.0 <= t <= begin_s]
+    assert rate > 0.5 * (before[-1] - before[0]) / 3.0, f"the node published {rate:.1f} Hz"
+    assert gaps and min(gaps) > 2, f"gaps in published_count: {gaps}"
+    assert max(age for _, age, _ in heard[1:]) < 1.0, f"ages of what it gets: {heard}"
     waits = [b[0] - a[0] - 0.5 for a, b in pairwise(heard[1:])]
     return Observed(max(waits), None, None, OK, [], OK, f"{rate:.1f} Hz meanwhile")
 

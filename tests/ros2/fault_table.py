@@ -20,7 +20,7 @@ other work ran beside it.
 | fault | what is told | /diagnostics | counted from | bound, s | measured, s | how it is mended |
 |---|---|---|---|---|---|---|
 """
-LIMITS = LiveLimits(max_input_age_us=600_000, hold_timeout_us=400_000, refill_us=300_000)
+LIMITS = LiveLimits(hold_timeout_us=500_000, max_camera_age_us=800_000, refill_us=500_000, slow_inference_us=400_000)
 
 
 def limits_text() -> str:

@@ -103,7 +103,9 @@ def bench(graph: Graph, bundle: Path) -> Iterator[FaultBench]:
         "bundle_path": str(bundle), "rig_path": str(folder / "rig.yaml"), "input_profile": "occupancy_cameras",
         "stamp_clock": "ros", "use_sim_time": True, "threads": 1, "forecast_steps": 1,
         "max_input_age_ms": LIMITS.max_input_age_us / 1e3, "hold_timeout_ms": LIMITS.hold_timeout_us / 1e3,
-        "refill_ms": LIMITS.refill_us / 1e3, "max_allowed_processing_time_ms": 1000.0,
+        "refill_ms": LIMITS.refill_us / 1e3, "max_camera_age_ms": LIMITS.max_camera_age_us / 1e3,
+        "slow_inference_ms": LIMITS.slow_inference_us / 1e3, "publish_rate": 20.0,
+        "max_allowed_processing_time_ms": 1000.0,
     }  # fmt: skip
     write_text(folder / "faults.yaml", json.dumps({"/**": {"ros__parameters": values}}))
     environment = {**graph.environment, "PYTHONPATH": f"{HERE}:{graph.environment['PYTHONPATH']}"}

@@ -36,7 +36,7 @@ class Inputs:
             on_mismatch: told at once of a publisher whose QoS does not suffice.
         """
         self._node, self._live, self._ego_frame = node, live, ego_frame
-        self._events = SubscriptionEventCallbacks(incompatible_qos=on_mismatch)
+        self._events = SubscriptionEventCallbacks(incompatible_qos=on_mismatch, use_default_callbacks=False)
         self._subscriptions: list[Subscription] = []
         self.topics: list[Topic] = []
         self._listen(topics.OCCUPANCY, self._on_occupancy)

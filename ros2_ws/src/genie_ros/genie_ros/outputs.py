@@ -23,7 +23,7 @@ class Outputs:
     def __init__(self, node: LifecycleNode, chosen: NodeParameters, on_mismatch: Callable[[Any], None]) -> None:
         """on_mismatch: told at once of a subscriber that asks for more than is offered."""
         self._node, self._chosen = node, chosen
-        events = PublisherEventCallbacks(incompatible_qos=on_mismatch)
+        events = PublisherEventCallbacks(incompatible_qos=on_mismatch, use_default_callbacks=False)
         self.topics = [topic for topic in topics.OUTPUTS if topic is not topics.DIAGNOSTICS]
         self._publishers = {
             topic: node.create_lifecycle_publisher(topic.type, topic.name, topic.qos, event_callbacks=events)
