@@ -239,8 +239,9 @@ class ForecastNode(LifecycleNode):
         findings = self._diagnosis.findings(tick.status if tick is not None else None, state)
         self._diagnostics.tell(findings, self.get_clock().now().to_msg())
 
-    def _on_mismatch(self, _event: Any) -> None:
-        """rclpy has logged a warning; the graph tells who it is."""
+    def _on_mismatch(self, event: Any) -> None:
+        """The graph tells who it is, where it is reliability or durability."""
+        self.get_logger().error(f"another node's QoS does not fit ours: policy {event.last_policy_kind}")
         self._look_around()
 
     def _look_around(self) -> None:

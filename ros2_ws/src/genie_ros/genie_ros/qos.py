@@ -4,14 +4,7 @@ such a pair is found, by the event where it happens and by the graph for as long
 from __future__ import annotations
 
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    HistoryPolicy,
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 try:  # since Iron
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -48,5 +41,11 @@ def mismatches(node: Node, offered: dict[str, QoSProfile], requested: dict[str, 
 
 
 def _judged(topic: str, who: str, offers: QoSProfile, asks: QoSProfile) -> list[str]:
-    compatibility, why = qos_check_compatible(offers, asks)
-    return [f"incompatible QoS on {topic}: {who}: {why.strip()}"] if compatibility is QoSCompatibility.ERROR else []
+    """The two policies that profiles differ in. qos_check_compatible is of no use here: the graph tells a deadline that
+    nobody set as one of 292 years, which a publisher without one is then said not to keep."""
+    wrong = []
+    if asks.reliability == RELIABLE and offers.reliability == BEST_EFFORT:
+        wrong.append("RELIABILITY: reliable is asked for, best effort offered")
+    if asks.durability == DurabilityPolicy.TRANSIENT_LOCAL and offers.durability == DurabilityPolicy.VOLATILE:
+        wrong.append("DURABILITY: transient local is asked for, volatile offered")
+    return [f"incompatible QoS on {topic}: {who}: {why}" for why in wrong]

@@ -11,8 +11,7 @@ MODULES: dict[str, set[str]] = {
     "rclpy.node": {"Node"},
     "rclpy.publisher": {"Publisher"},
     "rclpy.qos": {
-        "DurabilityPolicy", "HistoryPolicy", "QoSCompatibility", "QoSProfile", "ReliabilityPolicy",
-        "qos_check_compatible",
+        "DurabilityPolicy", "HistoryPolicy", "QoSProfile", "ReliabilityPolicy",
     },
     "rclpy.qos_event": {"PublisherEventCallbacks", "SubscriptionEventCallbacks"},
     # Since Iron; genie_ros.qos falls back to the one above.
