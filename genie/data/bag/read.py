@@ -119,7 +119,7 @@ def recorded_forecasts(folder: Path, topic: str | None = None) -> dict[int, Reco
         for connection, log_ns, data in reader.messages(connections=wanted):
             message = reader.deserialize(data, connection.msgtype)
             if connection.msgtype == ODOMETRY_TYPE:
-                poses[stamp_us(message.header)] = _matrix(message.pose.pose)
+                poses[stamp_us(message.header)] = matrix_of(message.pose.pose)
                 logged_ns.setdefault(stamp_us(message.header), log_ns)
                 continue
             observed_us = int(message.status.observation_stamp.sec) * 1_000_000
@@ -141,7 +141,7 @@ def _forecast(
             fix="record with forecast_steps 6 and step_stride 1",
             path=folder,
         )
-    future = np.stack([_matrix(pose) for pose in message.ego_poses])
+    future = np.stack([matrix_of(pose) for pose in message.ego_poses])
     told_us = stamp_us(message.header)
     if told_us != observed_us:
         missing = [s for s in (told_us, observed_us) if s not in poses]
@@ -166,6 +166,7 @@ def _forecast(
     )
 
 
-def _matrix(pose: Any) -> NDArray[np.float64]:
+def matrix_of(pose: Any) -> NDArray[np.float64]:
+    """target_from_source [4, 4] of a geometry_msgs/Pose."""
     p, q = pose.position, pose.orientation
     return se3_from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.w, q.x, q.y, q.z]))
