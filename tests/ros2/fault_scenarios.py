@@ -23,7 +23,7 @@ from typing import Any
 
 import rclpy
 from fault_world import NODE, World, read_sabotaged, stamp
-from genie_msgs.msg import OccupancyForecast, ScenePredictionStatus
+from genie_msgs.msg import DrivingCommand, OccupancyForecast, ScenePredictionStatus
 from genie_ros import qos
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -287,6 +287,19 @@ def ready(bench: Bench, _pid: int) -> Observed:
     return Observed(first_s - begin_s, None, bench.world.await_ok() - begin_s, first.level, list(first.reasons), HOLD)
 
 
+def driving_command(bench: Bench, _pid: int) -> Observed:
+    """Not a fault: what is told reaches the model with the next inference, is taken back, and nonsense is refused."""
+    world, begin_s = bench.world, time.monotonic()
+    world.command.publish(DrivingCommand(command=DrivingCommand.LEFT))
+    at_s, status = world.await_status(lambda s: s.command == DrivingCommand.LEFT, begin_s)
+    world.command.publish(DrivingCommand(command=DrivingCommand.UNKNOWN))
+    world.await_status(lambda s: s.command == DrivingCommand.UNKNOWN, at_s)
+    refused = world.heard.statuses[-1][1].rejected_count
+    world.command.publish(DrivingCommand(command=9))
+    world.await_status(lambda s: s.rejected_count > refused, at_s)
+    return Observed(at_s - begin_s, None, world.await_ok() - begin_s, status.level, list(status.reasons), status.level)
+
+
 def check_promises(heard: Any) -> None:
     """Of all since the last start: a forecast is new once, in order, and nothing is published in FAULT."""
     ids = [m.status.inference_id for _, m in heard.forecasts if m.status.is_new_inference]
@@ -302,7 +315,7 @@ SCENARIOS: dict[str, Callable[[Bench, int], Observed]] = {
     for f in (
         side_camera_lost, front_camera_lost, input_stopped, stamp_from_future, stamps_out_of_order, output_not_finite,
         output_implausible, worker_died, inference_slow, calibration_differs, ego_jump, clock_jump, reset_requested,
-        qos_mismatch, slow_subscriber, killed, ready,
+        qos_mismatch, slow_subscriber, killed, ready, driving_command,
     )
 }  # fmt: skip
 

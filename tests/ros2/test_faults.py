@@ -174,6 +174,12 @@ def test_a_fault_is_told_within_its_bound_and_mended(bench: FaultBench, measured
 
 
 @pytest.mark.ros
+def test_a_driving_command_reaches_the_model_and_nonsense_is_refused(bench: FaultBench) -> None:
+    answer = bench.ask("driving_command")
+    assert "error" not in answer, answer["error"]
+
+
+@pytest.mark.ros
 def test_a_killed_node_is_noticed_and_a_new_one_serves(bench: FaultBench, measured: dict[str, str]) -> None:
     answer = bench.ask("killed")
     assert not wrong_with(answer, "killed")
