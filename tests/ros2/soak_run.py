@@ -115,7 +115,10 @@ def watch(graph: Graph, seconds: float) -> NDArray[np.float64]:
     return np.array(samples).T
 
 
-def run_soak(graph: Graph, bundle: Path, folder: Path, seconds: float, settle_s: float) -> Soak:
+def run_soak(
+    graph: Graph, bundle: Path, folder: Path, seconds: float, settle_s: float, *, with_top: bool = False
+) -> Soak:
+    """with_top: `geniedrive top` watches along; what it printed at its end is logs["top"]."""
     root, out = folder / "synth", folder / "heard.npz"
     generate(root, SynthConfig(scenes=1, seconds=min(20.0, max(4.0, seconds)), seed=0))
     scene = next((root / "stream").glob("*.npz")).stem
@@ -128,9 +131,12 @@ def run_soak(graph: Graph, bundle: Path, folder: Path, seconds: float, settle_s:
     graph.await_output("listener", "listening")
     graph.start("replay", [*GENIEDRIVE, "replay", "--dataroot", str(root), "--scene", scene, "--loop"])
     graph.await_output("replay", "frames of")
+    if with_top:
+        graph.start("top", [*GENIEDRIVE, "top", "--seconds", str(seconds + 4)])
     samples = watch(graph, seconds)
+    top = {"top": graph.wait("top", 60.0)} if with_top else {}
     # The node first: it has to end well while input still comes.
-    ended = {name: graph.end(name) for name in ("node", "replay", "listener")}
+    ended = {name: graph.end(name) for name in ("node", "replay", "listener")} | top
     with np.load(out) as archive:
         heard = dict(archive)
     codes, logs = {n: e.code for n, e in ended.items()}, {n: e.output for n, e in ended.items()}

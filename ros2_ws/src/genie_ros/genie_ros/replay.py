@@ -25,15 +25,22 @@ from genie_ros.plays import BagPlay, NodeInputs, Play, PlayEvent, ScenePlay
 from genie_ros.process import exit_code_of, ros_context, stop_on_signals
 
 
-def paced(events: Iterable[PlayEvent], rate: float, stop: threading.Event) -> Iterator[PlayEvent]:
-    """The events, each when it is due: `rate` seconds of the recording in a second. Ends when `stop` is set."""
-    start_s, first_us = time.monotonic(), None
+def paced(
+    events: Iterable[PlayEvent], rate: float, stop: threading.Event, *, catch_up: bool = True
+) -> Iterator[PlayEvent]:
+    """The events, each when it is due: `rate` seconds of the recording in a second. Ends when `stop` is set.
+
+    catch_up: whether what became late is hurried after. Inputs are best effort: a burst of odometry would be cut short.
+    """
+    due_s, before_us = time.monotonic(), None
     for event in events:
-        first_us = event.stamp_us if first_us is None else first_us
-        due_s = start_s + (event.stamp_us - first_us) / 1e6 / rate
+        due_s += (event.stamp_us - (event.stamp_us if before_us is None else before_us)) / 1e6 / rate
+        before_us = event.stamp_us
         if stop.wait(max(0.0, due_s - time.monotonic())):
             return
         yield event
+        if not catch_up:
+            due_s = max(due_s, time.monotonic())
 
 
 class Player:
@@ -140,7 +147,7 @@ def run(arguments: list[str]) -> int:
         node.get_logger().info(f"{play.name} at rate {options.rate:g}")
         while not stop.is_set():
             events = play.events()
-            for event in events if options.lockstep else paced(events, options.rate, stop):
+            for event in paced(events, options.rate, stop, catch_up=not options.lockstep):
                 player.play(event)
                 if stop.is_set():
                     break
