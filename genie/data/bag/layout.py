@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from calib.errors import InputError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAP, ODOM, BASE = "map", "odom", "base_link"
 MESSAGES = Path(__file__).resolve().parents[3] / "ros2_ws/src/genie_msgs/msg"
-BAG_VERSION = 8  # of metadata.yaml: what Iron writes, and later ones read
+BAG_VERSION: Literal[8] = 8  # of metadata.yaml: what Iron writes, and later ones read
 
 
 @dataclass(frozen=True)
