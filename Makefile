@@ -8,7 +8,7 @@ STAMP := $(VENV)/.geniedrive-setup
 comma := ,
 EXTRAS := train,deploy,viz,dev$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: setup demo test lint format bench soak clean
+.PHONY: setup demo test lint format bench faults soak clean
 
 # The packages once; the ROS 2 workspace is checked every time, which takes a tenth of a second.
 setup: $(STAMP)
@@ -41,6 +41,10 @@ format: setup
 
 bench: setup
 	$(BIN)/geniedrive bench --out docs/benchmarks$(if $(DATAROOT), --dataroot '$(DATAROOT)')
+
+# docs/faults.md with the times of this machine.
+faults: setup
+	GENIEDRIVE_WRITE_DOCS=1 $(RUN) -m pytest tests/ros2/test_faults.py
 
 soak: setup
 	$(RUN) -m pytest -m soak

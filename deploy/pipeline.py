@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.transforms import inverse, planar, se3_from_xyz_yaw
+from deploy.graph_runtime import GraphRuntime
 from deploy.runtime import open_runtime
 from deploy.spec import COMMAND, CONFIDENCE, PLAN, PLAN_GIVEN, ROWS, TRAJECTORY
 from genie.command import Command, one_hot
@@ -35,6 +36,7 @@ class Pipeline:
     """One stream of frames. `step` and `reset` belong to one thread; `reanchor` may be called from any."""
 
     bundle_id: str  # short sha256 of the manifest
+    rig_sha256: str | None  # of the sensor rig that the bundle was made for
 
     def __init__(self, bundle: Path, *, threads: int = 2, backend: str = "ort") -> None:
         """
@@ -49,6 +51,7 @@ class Pipeline:
         """
         self._runtime = open_runtime(bundle, backend, threads=threads)
         self.bundle_id = self._runtime.manifest.bundle_id
+        self.rig_sha256 = self._runtime.manifest.rig_sha256
         self._observer = start_observer()
         self._inferences = 0
 
@@ -64,6 +67,11 @@ class Pipeline:
         self._runtime.tick(tick_inputs(scene, None))
         self._runtime.warm_up()
         self.reset()
+
+    @property
+    def runtime(self) -> GraphRuntime:
+        """What runs the graphs; for checks before a stream begins (deploy/self_test.py)."""
+        return self._runtime
 
     def reset(self) -> None:
         """Forgets the stream; the next frame is a first frame. Inferences are counted on."""

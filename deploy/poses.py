@@ -5,7 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 
+import numpy as np
+
 from calib.sync import Pose, interpolate_pose
+from calib.transforms import inverse, planar
+
+FASTEST_MPS, FASTEST_RPS = 70.0, 2.5  # of a car: a gap in the odometry may hide that much motion
 
 
 class PoseHistory:
@@ -57,3 +62,16 @@ class PoseHistory:
         before, after = self._stamps[index - 1], self._stamps[index]
         fraction = (stamp_us - before) / (after - before)
         return interpolate_pose(self._poses[index - 1], self._poses[index], fraction)
+
+
+def is_jump(before: Pose, after: Pose, passed_us: int, max_m: float, max_rad: float) -> bool:
+    """Whether the ego pose went further than a car does: a relocalisation, another recording, a sensor that slipped.
+
+    Args:
+        before, after: world_from_ego, `passed_us` apart.
+        max_m, max_rad: what never is a jump, however short the time.
+    """
+    x, y, yaw = planar(inverse(before) @ after)
+    seconds = passed_us * 1e-6
+    moved, turned = float(np.hypot(x, y)), abs(float(yaw))
+    return (moved > max_m and moved > FASTEST_MPS * seconds) or (turned > max_rad and turned > FASTEST_RPS * seconds)

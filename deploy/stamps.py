@@ -89,7 +89,8 @@ class ExternalClock:
         """The stamps do not move this clock."""
 
     def now_us(self) -> int | None:
-        return self._now_us()
+        """None under use_sim_time while nobody has told the time: ROS calls that 0."""
+        return self._now_us() or None
 
 
 class StampGate:
@@ -128,3 +129,25 @@ class StampGate:
             return verdict
         self._last_us, self._suspects = stamp_us, []
         return Verdict.RESTARTED
+
+
+class ClockWatch:
+    """Tells when a clock that others keep has jumped: a bag that loops under use_sim_time, a clock that was set."""
+
+    BACK_US = 100_000  # of a clock that several publish in turns; a loop goes back by seconds
+    FASTEST = 25.0  # seconds of /clock in one of ours: a bag may be played fast
+
+    def __init__(self, clock: Clock, max_jump_us: int, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._max_jump_us, self._monotonic_s = clock, max_jump_us, monotonic_s
+        self._last_us: int | None = None
+        self._last_s = 0.0
+
+    def jumped(self) -> bool:
+        """Whether it has since the last call. A clock that only the data moves never does: StampGate watches that."""
+        now_us, now_s = self._clock.now_us() if self._clock.authoritative else None, self._monotonic_s()
+        last_us, passed_us = self._last_us, (now_s - self._last_s) * 1e6
+        self._last_us, self._last_s = now_us, now_s
+        if now_us is None or last_us is None:
+            return False
+        step_us = now_us - last_us
+        return step_us < -self.BACK_US or step_us > self._max_jump_us + passed_us * self.FASTEST

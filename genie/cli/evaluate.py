@@ -29,11 +29,17 @@ def evaluate(
     *,
     dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic.")],
     model: Annotated[
-        list[str],
+        Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="A checkpoint, run or export folder; copy, ego-warp, tracker, constant-velocity; repeatable."
         ),
-    ],
+    ] = None,
+    bag: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            help="A rosbag2 with the forecasts of a node (`replay --record`), for --ego predicted; repeatable."
+        ),
+    ] = None,
     source: Annotated[
         Literal["stream", "stream-mini", "occ3d"],
         typer.Option(help="10 Hz streams (stream-mini: boxes and road alone), or Occ3D labels at 2 Hz."),
@@ -73,6 +79,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import track
 
+    from calib.errors import InputError
     from calib.files import write_json
     from genie.data.scenes import choose_scenes, load_scenes
     from genie.evaluation import rollout
@@ -81,7 +88,10 @@ def evaluate(
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, split_names(scenes) or None)
-    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form) for spec in model]
+    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form) for spec in model or []]
+    forecasters += [_recorded(path) for path in bag or []]
+    if not forecasters:
+        raise InputError("nothing to evaluate", expected="--model or --bag", fix="give one")
     console = Console()
     results, extras = [], []
     for forecaster in forecasters:
@@ -104,10 +114,19 @@ def evaluate(
         write_json(json_file, values[0] if len(values) == 1 else values)
 
 
-def _columns_of(forecaster: Forecaster) -> list[str]:
-    """What the gate of a bundle took a tick; nothing of any other forecaster."""
-    from deploy.forecaster import BundleForecaster
+def _recorded(path: Path) -> Forecaster:
+    from genie.evaluation.recorded import RecordedForecaster
 
+    return RecordedForecaster(path)
+
+
+def _columns_of(forecaster: Forecaster) -> list[str]:
+    """What the gate of a bundle took a tick, how late a recorded forecast was; nothing of any other forecaster."""
+    from deploy.forecaster import BundleForecaster
+    from genie.evaluation.recorded import RecordedForecaster
+
+    if isinstance(forecaster, RecordedForecaster):
+        return [forecaster.latency_line()]
     if not isinstance(forecaster, BundleForecaster) or not forecaster.needed:
         return []
     ticks = len(forecaster.needed)

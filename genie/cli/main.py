@@ -11,7 +11,7 @@ import sys
 import typer
 
 from calib.errors import CheckFailed, InputError
-from genie.cli import ablate, bench, calib, data, demo, deployment, evaluate, flashing, ros, train
+from genie.cli import ablate, bag, bench, calib, data, demo, deployment, evaluate, flashing, ros, train
 
 app = typer.Typer(
     name="geniedrive",
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(calib.app, name="calib")
-for module in (demo, evaluate, ablate, train, deployment, flashing, bench, ros):
+for module in (demo, evaluate, ablate, train, deployment, flashing, bench, bag, ros):
     module.register(app)
 
 

@@ -1,9 +1,9 @@
-"""`geniedrive replay` and `geniedrive node`: processes on a ROS 2 graph."""
+"""`geniedrive node`, `replay` and `top`: processes on a ROS 2 graph."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -14,12 +14,17 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command()(replay)
     app.command()(node)
+    app.command()(top)
 
 
 def replay(
     *,
-    dataroot: Annotated[Path, typer.Option(help="Folder of the nuScenes data.")],
-    scene: Annotated[str, typer.Option(help="Scene name, e.g. scene-0061.")],
+    bag: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A rosbag2, e.g. one that `geniedrive bag` wrote; instead of --dataroot and --scene."),
+    ] = None,
+    dataroot: Annotated[Optional[Path], typer.Option(help="Folder of the nuScenes data.")] = None,  # noqa: UP045
+    scene: Annotated[Optional[str], typer.Option(help="Scene name, e.g. scene-0061.")] = None,  # noqa: UP045
     source: Annotated[
         Literal["stream", "stream-mini", "occ3d"],
         typer.Option(help="10 Hz streams (stream-mini: boxes and road alone), or Occ3D labels at 2 Hz."),
@@ -27,15 +32,29 @@ def replay(
     rate: Annotated[float, typer.Option(min=0.01, help="Seconds of the recording in a second.")] = 1.0,
     odometry_rate: Annotated[float, typer.Option(min=1.0, help="Ego poses per second of the recording.")] = 50.0,
     loop: Annotated[bool, typer.Option("--loop", help="Begin anew at the end; the stamps go back, too.")] = False,
+    clock: Annotated[bool, typer.Option("--clock", help="Publish /clock, for nodes with use_sim_time.")] = False,
+    lockstep: Annotated[
+        bool,
+        typer.Option("--lockstep", help="Each frame waits for the forecast of the last; for `node --sim-time`."),
+    ] = False,
+    record: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write forecasts and odometry into a new bag there, for `geniedrive eval --bag`."),
+    ] = None,
+    cameras: Annotated[
+        str, typer.Option(help="Cameras of the bag whose camera_info goes to the node, in the order of its rig.")
+    ] = "",
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for listeners before the start.")] = 10.0,
     listeners: Annotated[int, typer.Option(min=0, help="How many must subscribe before the start.")] = 1,
 ) -> None:
-    """Publishes a scene with its true stamps on the inputs of the node. Ctrl-C ends it."""
+    """Publishes a scene or a bag with its true stamps on the inputs of the node. Ctrl-C ends it."""
     from genie.cli.ros_env import exec_module
 
-    options = ["--dataroot", str(dataroot), "--scene", scene, "--source", source, "--rate", str(rate)]
-    options += ["--odometry-rate", str(odometry_rate), "--wait", str(wait)]
-    options += ["--listeners", str(listeners), *(["--loop"] if loop else [])]
+    given = {"--bag": bag, "--dataroot": dataroot, "--scene": scene, "--record": record}
+    options = [str(part) for name, value in given.items() if value is not None for part in (name, value)]
+    options += ["--source", source, "--rate", str(rate), "--odometry-rate", str(odometry_rate), "--wait", str(wait)]
+    options += ["--listeners", str(listeners), "--cameras", cameras]
+    options += [f"--{n}" for n, wanted in (("loop", loop), ("clock", clock), ("lockstep", lockstep)) if wanted]
     exec_module("genie_ros.replay", options)
 
 
@@ -52,6 +71,9 @@ def node(
     backend: Annotated[
         Literal["ort", "trt"], typer.Option(help="What runs the network: ONNX Runtime, or TensorRT (see `build`).")
     ] = "ort",
+    sim_time: Annotated[
+        bool, typer.Option("--sim-time", help="Time is /clock, for `replay --clock` and --lockstep.")
+    ] = False,
 ) -> None:
     """Starts the forecast node, configured and active. Ctrl-C ends it."""
     from calib.errors import InputError
@@ -63,7 +85,9 @@ def node(
         "-p",
         f"bundle_path:={bundle.resolve()}",
         "-p",
-        f"stamp_clock:={stamp_clock}",
+        f"stamp_clock:={'ros' if sim_time else stamp_clock}",
+        "-p",
+        f"use_sim_time:={str(sim_time).lower()}",
         "-p",
         f"backend:={backend}",
     ]
@@ -74,3 +98,16 @@ def node(
             )
         options += ["--params-file", str(params)]
     exec_module("genie_ros.forecast_node", options)
+
+
+def top(
+    *,
+    target: Annotated[str, typer.Option(help="Name of the node to watch.")] = "geniedrive",
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="End after so long, the last page printed; 0: until Ctrl-C.")
+    ] = 0.0,
+) -> None:
+    """A page about a running node: rates, latency, buckets, state and reasons, diagnostics."""
+    from genie.cli.ros_env import exec_module
+
+    exec_module("genie_ros.top", ["--target", target, "--seconds", str(seconds)])

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from genie.evaluation.report import SHOWN_S
+from genie.evaluation.timeline import timeline_html
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222831; }
@@ -81,6 +82,7 @@ def render(report: Report) -> str:
         "<h2>Training</h2>" + _picture(report.losses),
         "<h2>On a ROS 2 graph</h2>" + _rows(ros_rows(report.ros), ("what", "measured")),
         f"<p class=note>{escape(report.ros_note)}</p>",
+        "<h3>Faults and states</h3>" + timeline_html(report.ros["timeline"]),
         "<h2>Stages</h2>" + _rows([(n, f"{s:.0f} s", h) for n, s, h in report.stages], ("stage", "took", "result")),
         "<h2>Where this was measured</h2>" + _rows(report.facts, ("", "")),
         "<h2>Not measured</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in report.not_measured) + "</ul>",

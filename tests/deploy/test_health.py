@@ -16,7 +16,8 @@ import pytest
 
 from calib.errors import InputError
 from deploy.golden import GOLDEN_FILE, read_golden
-from deploy.live import Level, LiveForecaster, LiveLimits, stuck
+from deploy.live import LiveForecaster
+from deploy.live_status import Level, LiveLimits, stuck
 from deploy.orin import check
 from deploy.orin.device import l4t_of, read_device, sm_of
 from deploy.orin.health import HEALTH_FILE, RELEASE, Heartbeat, read_health

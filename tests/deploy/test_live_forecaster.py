@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from calib.transforms import se3
-from deploy.live import Level, LiveForecaster, LiveLimits, Tick
+from deploy.live import LiveForecaster
+from deploy.live_status import Level, LiveLimits
 from deploy.stamps import DataClock, ExternalClock, Verdict
-from perception.types import FREE, GRID, Occupancy, SceneForecast, SensorFrame
-
-T0 = 1_532_402_927_647_951
-EMPTY = Occupancy(np.full(GRID.shape, FREE, dtype=np.uint8))
-
-
-class StandInEngine:
-    """STAND-IN: remembers what it was asked; a forecast is the frame's stamp and pose. `gate` holds back `step`."""
-
-    bundle_id = "stand-in"
-
-    def __init__(self) -> None:
-        self.stepped: list[SensorFrame] = []
-        self.resets = 0
-        self.gate = threading.Event()
-        self.gate.set()
-        self.error: Exception | None = None
-
-    def reset(self) -> None:
-        self.resets += 1
-
-    def step(self, frame: SensorFrame) -> SceneForecast:
-        assert self.gate.wait(10)
-        if self.error is not None:
-            raise self.error
-        self.stepped.append(frame)
-        nothing = np.zeros(0, dtype=np.float32)
-        return SceneForecast(
-            frame.stamp_us, frame.world_from_ego, nothing, np.zeros(0, np.uint8), nothing, nothing, len(self.stepped)
-        )
-
-    def reanchor(self, forecast: SceneForecast, world_from_ego: np.ndarray, stamp_us: int) -> SceneForecast:
-        return replace(forecast, world_from_ego=world_from_ego, stamp_us=stamp_us)
-
-
-@dataclass
-class Bench:
-    engine: StandInEngine
-    live: LiveForecaster
-    seconds: float = 100.0
-
-    def odometry(self, us: int) -> Verdict:
-        return self.live.offer_odometry(T0 + us, se3(np.array([us * 8e-6, 0.0, 0.0])))
-
-    def occupancy(self, us: int) -> Verdict:
-        return self.live.offer_occupancy(T0 + us, EMPTY)
-
-    def frame(self, us: int) -> None:
-        self.occupancy(us)
-        self.odometry(us)
-
-    def tick_when_new(self) -> Tick:
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            tick = self.live.tick()
-            if tick.status.is_new_inference or tick.failure:
-                return tick
-            time.sleep(0.002)
-        raise AssertionError("no inference within 5 s")
+from tests.deploy.live_bench import EMPTY, T0, Bench, StandInEngine
 
 
 @pytest.fixture
@@ -171,8 +111,13 @@ def test_input_that_stops_makes_hold_then_fault_and_input_that_returns_mends_it(
     fault = bench.live.tick()
     assert fault.status.level is Level.FAULT and fault.forecast is None
     assert fault.status.published_count == held.status.published_count
-    bench.frame(3_300_000)
-    assert bench.tick_when_new().status.level is Level.OK
+    for us in range(3_300_000, 4_400_000, 100_000):
+        bench.seconds += 0.1
+        bench.frame(us)
+        back = bench.tick_when_new()
+        if us == 3_300_000:  # the engine starts afresh after such a gap
+            assert (back.status.level, back.status.reasons) == (Level.DEGRADED, ("history_refilling",))
+    assert back.status.level is Level.OK
 
 
 def test_without_any_input_it_holds_then_faults(bench: Bench) -> None:

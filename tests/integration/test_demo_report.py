@@ -95,6 +95,10 @@ def made_report(shown: Shown) -> Report:
         "new_inference_hz": 7.5, "observations_skipped": 40, "longest_silence_ms": 51.0, "inference_ms": None,
         "latency_ms": {"count": 150, "median": 160.4, "p95": 210.0, "max": 300.0},
         "levels": {"OK": 590, "DEGRADED": 10, "HOLD": 0, "FAULT": 0},
+        "timeline": [
+            {"begin_s": 0.0, "end_s": 5.0, "level": "DEGRADED", "reasons": ["history_refilling"]},
+            {"begin_s": 5.0, "end_s": 20.0, "level": "OK", "reasons": []},
+        ],
     }  # fmt: skip
     losses = [
         {"step": s, "steps_per_s": 3.0, "total": 1 / s, "motion": 2 / s, "motion_measured": 0.1} for s in (20, 40)
@@ -111,6 +115,7 @@ def made_report(shown: Shown) -> Report:
 
 def test_the_report_is_one_file_that_loads_nothing(shown: Shown) -> None:
     text = render(made_report(shown))
+    assert "0.00 to 5.00 s DEGRADED: history_refilling" in text and "width:25.000%" in text
     assert not re.search(r"<script|<link|src=\"(?!data:image/png;base64,)|https?://|url\(", text)
     assert text.count("data:image/png;base64,") == 2
     assert "&lt;lead&gt;" in text and "ours &amp; theirs" in text

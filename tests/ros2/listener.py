@@ -28,6 +28,7 @@ def main() -> None:
     forecasts: list[tuple[float, OccupancyForecast]] = []
     trajectories: list[EgoTrajectory] = []
     statuses: list[ScenePredictionStatus] = []
+    status_s: list[float] = []
     points: list[PointCloud2] = []
 
     def on_forecast(message: OccupancyForecast) -> None:
@@ -36,11 +37,20 @@ def main() -> None:
             message.data = message.data[:0]  # only new inferences are compared voxel by voxel
         forecasts.append((arrival, message))
 
+    def on_status(message: ScenePredictionStatus) -> None:
+        status_s.append(time.monotonic())
+        statuses.append(message)
+
+    def on_odometry(message: Odometry) -> None:
+        odometry_s.append(time.monotonic())
+        odometry.append(message)
+
     odometry: list[Odometry] = []
+    odometry_s: list[float] = []
     observed: list[int] = []
     deep = QoSProfile(depth=100)
     loss_tolerant = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_subscription(Odometry, "/geniedrive/input/odometry", odometry.append, loss_tolerant)
+    node.create_subscription(Odometry, "/geniedrive/input/odometry", on_odometry, loss_tolerant)
     node.create_subscription(
         SemanticOccupancy,
         "/geniedrive/input/occupancy",
@@ -49,7 +59,7 @@ def main() -> None:
     )
     node.create_subscription(OccupancyForecast, "/geniedrive/output/forecast", on_forecast, qos.OUTPUT)
     node.create_subscription(EgoTrajectory, "/geniedrive/output/ego_trajectory", trajectories.append, deep)
-    node.create_subscription(ScenePredictionStatus, "/geniedrive/output/status", statuses.append, deep)
+    node.create_subscription(ScenePredictionStatus, "/geniedrive/output/status", on_status, deep)
     node.create_subscription(PointCloud2, "/geniedrive/output/occupied_points", points.append, deep)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -58,6 +68,8 @@ def main() -> None:
         executor.spin_once(timeout_sec=0.1)
     rclpy.shutdown()
     inputs = {
+        "odometry_s": np.array(odometry_s),
+        "status_s": np.array(status_s),
         "odometry_us": np.array([conversions.us_from_time(m.header.stamp) for m in odometry], dtype=np.int64),
         "odometry_pose": np.array([conversions.matrix_from_pose(m.pose.pose) for m in odometry]),
         "observed_us": np.array(observed, dtype=np.int64),

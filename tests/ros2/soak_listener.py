@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from genie_msgs.msg import OccupancyForecast, ScenePredictionStatus
 from genie_ros import qos
 from genie_ros.process import stop_on_signals
@@ -17,6 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Float64
 
 
 def main() -> None:
@@ -31,7 +33,17 @@ def main() -> None:
         counts = (message.published_count, message.inference_count, message.rejected_count)
         statuses.append((time.monotonic(), message.level, *counts))
 
+    latencies: list[float] = []
+    publishing: list[float] = []
+
+    def on_diagnostics(message: DiagnosticArray) -> None:
+        found = {v.key: v.value for s in message.status if s.name.endswith("processing_time") for v in s.values}
+        if "publish_ms" in found:
+            publishing.append(float(found["publish_ms"]))
+
     deep = QoSProfile(depth=100)
+    node.create_subscription(Float64, "/geniedrive/debug/pipeline_latency_ms", lambda m: latencies.append(m.data), deep)
+    node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, deep)
     node.create_subscription(
         OccupancyForecast, "/geniedrive/output/forecast", lambda _: forecasts.append(time.monotonic()), qos.OUTPUT
     )
@@ -50,6 +62,8 @@ def main() -> None:
         sys.argv[1],
         forecast_s=np.array(forecasts),
         points_s=np.array(points),
+        latency_ms=np.array(latencies),
+        publish_ms=np.array(publishing),
         **dict(zip(("status_s", "level", "published", "inferences", "rejected"), columns, strict=True)),
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,10 @@ def warp(semantics: NDArray[np.uint8], source_from_target: NDArray[np.float64]) 
 
 
 class StandInEngine:
-    def __init__(self, bundle: Path, threads: int, backend: str) -> None:
+    computed, rig_sha256 = 0, None
+
+    def __init__(self, chosen: object) -> None:
+        """chosen: the parameters of the node."""
         self.bundle_id = "stand-in"
         self._previous: SensorFrame | None = None
         self._count = 0
@@ -41,7 +43,7 @@ class StandInEngine:
     def reset(self) -> None:
         self._previous = None
 
-    def step(self, frame: SensorFrame) -> SceneForecast:
+    def step(self, frame: SensorFrame, plan: object = None) -> SceneForecast:
         assert frame.occupancy is not None
         times = np.array(HORIZONS_S)
         velocity = np.zeros(3)  # x, y, yaw per second

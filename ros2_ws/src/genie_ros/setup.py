@@ -15,8 +15,11 @@ setup(
         (f"share/{package_name}", ["package.xml"]),
         (f"share/{package_name}/config", sorted(glob("config/*"))),
         (f"share/{package_name}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{package_name}/rviz", sorted(glob("rviz/*.rviz"))),
+        (f"share/{package_name}/foxglove", sorted(glob("foxglove/*.json"))),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # what makes `colcon test` run pytest
     zip_safe=True,
     maintainer="GenieDrive maintainers",
     maintainer_email="maintainer@example.com",
@@ -27,6 +30,7 @@ setup(
             "forecast_node = genie_ros.forecast_node:main",
             "replay = genie_ros.replay:main",
             "recorder = genie_ros.recorder:main",
+            "top = genie_ros.top:main",
         ],
     },
 )

@@ -1,78 +1,129 @@
-"""The parameters of the forecast node: one frozen dataclass, declared with descriptions and ranges."""
+"""The parameters of the forecast node: one table, from which they are declared, read and documented."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
 from calib.errors import InputError
-from deploy.live import LiveLimits
+from deploy.live_status import LiveLimits
 from deploy.runtime import BACKENDS
+
+OCCUPANCY_ONLY, WITH_CAMERAS = "occupancy", "occupancy_cameras"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """bounds: lowest and highest, of numbers. choices: of texts that are one of a few."""
+
+    default: int | float | str
+    text: str
+    bounds: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = True
+
+
+_L = LiveLimits()
+PARAMETERS: dict[str, Parameter] = {
+    "bundle_path": Parameter("", "Folder of the exported model: manifest and ONNX."),
+    "golden_path": Parameter("", "Recorded ticks that the engine must reproduce before it serves; '': no self-test."),
+    "rig_path": Parameter("", "Rig file of this car; it must be the bundle's, where the bundle names one. '': none."),
+    "backend": Parameter(
+        "ort",
+        "What runs the network: 'ort', ONNX Runtime on the CPU; 'trt', the engines that `geniedrive build` made here.",
+        choices=BACKENDS,
+    ),
+    "threads": Parameter(2, "Threads of the inference engine.", (1, 16)),
+    "input_profile": Parameter(
+        OCCUPANCY_ONLY,
+        "'occupancy': occupancy and odometry. 'occupancy_cameras': the cameras of `rig_path`, which the occupancy was "
+        "made from, are watched too.",
+        choices=(OCCUPANCY_ONLY, WITH_CAMERAS),
+    ),
+    "front_camera": Parameter("CAM_FRONT", "Name in the rig of the camera without which nothing new is believed."),
+    "publish_rate": Parameter(
+        30.0, "Forecasts per second on the output topics (Hz), new inferences or not.", (1.0, 100.0)
+    ),
+    "forecast_steps": Parameter(6, "How many steps are published, from the first (0.5 s each).", (1, 6)),
+    "step_stride": Parameter(1, "One of so many of those steps is published; the last always is.", (1, 6)),
+    "points_horizon": Parameter(
+        1.0, "Seconds ahead of the step shown on the topics of one step (the nearest is taken).", (0.0, 10.0),
+        read_only=False,
+    ),
+    "stamp_clock": Parameter(
+        "ros",
+        "What the input's stamps are measured against: 'ros', the ROS clock (a car, or a bag with /clock and "
+        "use_sim_time); 'data', the newest odometry stamp (a replay with its true stamps and no /clock).",
+        choices=("ros", "data"),
+    ),
+    "ego_frame": Parameter("base_link", "frame_id of the ego frame in all messages."),
+    "max_input_age_ms": Parameter(
+        _L.max_input_age_us / 1e3, "A forecast from an older observation makes HOLD (ms).", (10.0, 60_000.0)
+    ),
+    "hold_timeout_ms": Parameter(
+        _L.hold_timeout_us / 1e3, "HOLD for so long, then FAULT and silence (ms).", (0.0, 60_000.0)
+    ),
+    "max_camera_age_ms": Parameter(
+        _L.max_camera_age_us / 1e3, "A watched camera that is silent for longer is lost (ms).", (10.0, 60_000.0)
+    ),
+    "future_tolerance_ms": Parameter(
+        _L.future_tolerance_us / 1e3, "A stamp further beyond now is rejected (ms).", (0.0, 10_000.0)
+    ),
+    "refill_ms": Parameter(
+        _L.refill_us / 1e3, "DEGRADED until the history spans this much data (ms).", (0.0, 60_000.0)
+    ),
+    "max_ego_jump": Parameter(
+        _L.max_ego_jump_m, "A step of the odometry beyond this (m), and faster than 70 m/s, is a jump.", (0.1, 1000.0)
+    ),
+    "max_yaw_jump": Parameter(
+        _L.max_yaw_jump_rad, "A turn of the odometry beyond this (rad), and faster than 2.5 rad/s, is a jump.",
+        (0.01, 3.0),
+    ),
+    "max_clock_jump_ms": Parameter(
+        _L.max_clock_jump_us / 1e3, "A ROS clock that goes on by more at once, or back, has jumped (ms).",
+        (10.0, 60_000.0),
+    ),
+    "command_timeout_ms": Parameter(
+        _L.command_timeout_us / 1e3, "A driving command is told to the model for so long (ms).", (10.0, 60_000.0)
+    ),
+    "slow_inference_ms": Parameter(
+        _L.slow_inference_us / 1e3, "A longer inference makes DEGRADED (ms).", (1.0, 60_000.0)
+    ),
+    "max_allowed_processing_time_ms": Parameter(
+        33.3, "A longer inference is a WARN in /diagnostics (ms).", (0.1, 60_000.0)
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NodeParameters:
     """Read once, at configuration; what may change later is read where it is used (`points_horizon`)."""
 
-    bundle_path: str
+    bundle_path: Path
+    golden_path: Path | None
+    rig_path: Path | None
     backend: str
     threads: int
+    watch_cameras: bool
+    front_camera: str
     publish_rate: float
+    forecast_steps: int
+    step_stride: int
     stamp_clock: str
     ego_frame: str
+    max_allowed_processing_time_ms: float
     limits: LiveLimits
-
-
-_LIMITS = LiveLimits()
-# name: (default, description, lowest, highest)
-_NUMBERS: dict[str, tuple[int | float, str, int | float, int | float]] = {
-    "threads": (2, "Threads of the inference engine.", 1, 16),
-    "publish_rate": (30.0, "Forecasts per second on the output topics (Hz), new inferences or not.", 1.0, 100.0),
-    "max_input_age_ms": (
-        _LIMITS.max_input_age_us / 1e3,
-        "An inference on an older observation makes HOLD (ms).",
-        10.0,
-        60_000.0,
-    ),
-    "hold_timeout_ms": (_LIMITS.hold_timeout_us / 1e3, "HOLD for so long, then FAULT and silence (ms).", 0.0, 60_000.0),
-    "future_tolerance_ms": (
-        _LIMITS.future_tolerance_us / 1e3,
-        "A stamp further beyond now is rejected (ms).",
-        0.0,
-        10_000.0,
-    ),
-    "refill_ms": (_LIMITS.refill_us / 1e3, "DEGRADED until the history spans this much data (ms).", 0.0, 60_000.0),
-}
-_STRINGS: dict[str, tuple[str, str, str]] = {
-    "bundle_path": ("", "Folder of the exported model: manifest and ONNX.", "an absolute path"),
-    "backend": (
-        "ort",
-        "What runs the network: 'ort', ONNX Runtime on the CPU; 'trt', the engines that `geniedrive build` made here.",
-        "ort or trt",
-    ),
-    "stamp_clock": (
-        "ros",
-        "What the input's stamps are measured against: 'ros', the ROS clock (a car, or a bag with /clock and "
-        "use_sim_time); 'data', the newest odometry stamp (a replay with its true stamps and no /clock).",
-        "data or ros",
-    ),
-    "ego_frame": ("base_link", "frame_id of the ego frame in all messages.", "a tf frame"),
-}
-
-
-def _range(lowest: int | float, highest: int | float) -> dict[str, list[IntegerRange] | list[FloatingPointRange]]:
-    if isinstance(lowest, int):
-        return {"integer_range": [IntegerRange(from_value=lowest, to_value=int(highest), step=1)]}
-    return {"floating_point_range": [FloatingPointRange(from_value=lowest, to_value=float(highest), step=0.0)]}
 
 
 def declare(node: Node) -> None:
     """Declares all parameters. InputError where a value given from outside has another type or is out of range."""
     try:
-        _declare(node)
+        for name, parameter in PARAMETERS.items():
+            node.declare_parameter(name, parameter.default, _descriptor(parameter))
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         raise InputError(
             str(error),
@@ -81,51 +132,55 @@ def declare(node: Node) -> None:
         ) from error
 
 
-def _declare(node: Node) -> None:
-    for name, (default, text, lowest, highest) in _NUMBERS.items():
-        node.declare_parameter(
-            name, default, ParameterDescriptor(description=text, read_only=True, **_range(lowest, highest))
-        )
-    for name, (default, text, constraints) in _STRINGS.items():
-        node.declare_parameter(
-            name,
-            default,
-            ParameterDescriptor(description=text, read_only=True, additional_constraints=constraints),
-        )
-    node.declare_parameter(
-        "points_horizon",
-        1.0,
-        ParameterDescriptor(
-            description="Seconds ahead of the step shown on ~/output/occupied_points (the nearest step is taken).",
-            **_range(0.0, 10.0),
-        ),
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    out = ParameterDescriptor(
+        description=parameter.text,
+        read_only=parameter.read_only,
+        additional_constraints=", ".join(parameter.choices),
     )
+    if parameter.bounds is not None:
+        lowest, highest = parameter.bounds
+        if isinstance(parameter.default, int):
+            out.integer_range = [IntegerRange(from_value=int(lowest), to_value=int(highest), step=1)]
+        else:
+            out.floating_point_range = [FloatingPointRange(from_value=float(lowest), to_value=float(highest), step=0.0)]
+    return out
 
 
 def read(node: Node) -> NodeParameters:
     """InputError where a value cannot be used."""
-    value = {name: node.get_parameter(name).value for name in (*_NUMBERS, *_STRINGS)}
-    if value["stamp_clock"] not in ("data", "ros"):
-        raise InputError(
-            f"stamp_clock is {value['stamp_clock']!r}", expected="'data' or 'ros'", fix="set the parameter"
-        )
-    if value["backend"] not in BACKENDS:
-        raise InputError(
-            f"backend is {value['backend']!r}", expected=f"one of {', '.join(BACKENDS)}", fix="set the parameter"
-        )
-    if not value["bundle_path"]:
-        raise InputError("bundle_path is empty", expected="the folder of an exported model", fix="set the parameter")
+    value = {name: node.get_parameter(name).value for name in PARAMETERS}
+    for name, parameter in PARAMETERS.items():
+        if parameter.choices and value[name] not in parameter.choices:
+            raise InputError(
+                f"{name} is {value[name]!r}", expected=f"one of {', '.join(parameter.choices)}", fix="set the parameter"
+            )
+    watch = value["input_profile"] == WITH_CAMERAS
+    for name, needed in (("bundle_path", True), ("rig_path", watch)):
+        if needed and not value[name]:
+            raise InputError(f"{name} is empty", expected=PARAMETERS[name].text, fix="set the parameter")
     return NodeParameters(
-        bundle_path=value["bundle_path"],
-        backend=value["backend"],
-        threads=value["threads"],
-        publish_rate=value["publish_rate"],
-        stamp_clock=value["stamp_clock"],
-        ego_frame=value["ego_frame"],
-        limits=LiveLimits(
-            max_input_age_us=round(value["max_input_age_ms"] * 1e3),
-            hold_timeout_us=round(value["hold_timeout_ms"] * 1e3),
-            future_tolerance_us=round(value["future_tolerance_ms"] * 1e3),
-            refill_us=round(value["refill_ms"] * 1e3),
-        ),
-    )
+        bundle_path=Path(value["bundle_path"]),
+        golden_path=Path(value["golden_path"]) if value["golden_path"] else None,
+        rig_path=Path(value["rig_path"]) if value["rig_path"] else None,
+        watch_cameras=watch,
+        limits=_limits(value),
+        **{
+            name: value[name]
+            for name in (
+                "backend", "threads", "front_camera", "publish_rate", "forecast_steps", "step_stride", "stamp_clock",
+                "ego_frame", "max_allowed_processing_time_ms",
+            )
+        },
+    )  # fmt: skip
+
+
+def _limits(value: dict[str, float]) -> LiveLimits:
+    in_us = {
+        f"{name}_us": round(value[f"{name}_ms"] * 1e3)
+        for name in (
+            "max_input_age", "hold_timeout", "max_camera_age", "future_tolerance", "refill", "max_clock_jump",
+            "command_timeout", "slow_inference",
+        )
+    }  # fmt: skip
+    return LiveLimits(**in_us, max_ego_jump_m=value["max_ego_jump"], max_yaw_jump_rad=value["max_yaw_jump"])

@@ -13,7 +13,7 @@ import rclpy
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
-from calib.errors import InputError
+from calib.errors import CheckFailed, InputError
 
 
 def stop_on_signals() -> threading.Event:
@@ -44,9 +44,13 @@ def ros_context(arguments: list[str]) -> Iterator[None]:
 
 
 def exit_code_of(run: Callable[[], int]) -> int:
-    """What `run` returns; 2, and the reason on stderr, where it meets something that the user has to mend."""
+    """What `run` returns; 2, and the reason on stderr, where it meets something that the user has to mend; 1 where a
+    check failed."""
     try:
         return run()
     except InputError as error:
         print(f"geniedrive: {error}", file=sys.stderr)
         return 2
+    except CheckFailed as error:
+        print(f"geniedrive: check failed: {error}", file=sys.stderr)
+        return 1

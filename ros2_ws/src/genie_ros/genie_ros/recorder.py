@@ -3,8 +3,8 @@
     FOLDER/ros.json   the summary (`summarise`)
     FOLDER/ros.npz    every arrival and stamp; the newest forecast of every few seconds
 
-The latency of an observation is the time from the moment its stamp was published (its odometry, just before its
-occupancy) to the arrival of the first forecast that rests on it; both are the system clock of one machine.
+The latency of an observation is the time from the moment its odometry was heard here (it is published just before its
+occupancy) to the arrival of the first forecast that rests on it; both by the clock of this process.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from genie_msgs.msg import OccupancyForecast
+from genie_msgs.msg import OccupancyForecast, ScenePredictionStatus
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from calib.files import atomic_path, write_json
+from deploy.observer import timeline
 from genie_ros import conversions
 from genie_ros.process import exit_code_of, ros_context, stop_on_signals
 from perception.types import GRID
@@ -44,6 +45,9 @@ class Recording:
     level: list[int] = field(default_factory=list)
     published: list[int] = field(default_factory=list)  # the node's own count
     skipped: list[int] = field(default_factory=list)
+    status_ns: list[int] = field(default_factory=list)  # one entry per status, also where nothing was published
+    status_level: list[int] = field(default_factory=list)
+    status_reasons: list[str] = field(default_factory=list)  # words with commas between
     sent_ns: dict[int, int] = field(default_factory=dict)
     kept: dict[int, OccupancyForecast] = field(default_factory=dict)
 
@@ -58,6 +62,11 @@ class Recording:
         self.level.append(status.level)
         self.published.append(status.published_count)
         self.skipped.append(status.skipped_count)
+
+    def add_status(self, message: ScenePredictionStatus, arrival_ns: int) -> None:
+        self.status_ns.append(arrival_ns)
+        self.status_level.append(message.level)
+        self.status_reasons.append(",".join(message.reasons))
 
     def latencies_s(self) -> list[float]:
         """Of each new inference whose observation's publication was heard."""
@@ -83,8 +92,19 @@ def summarise(recording: Recording) -> dict[str, Any]:
         "longest_silence_ms": float(np.diff(arrivals).max()) * 1e-6 if len(arrivals) > 1 else None,
         "latency_ms": _distribution(recording.latencies_s()),
         "inference_ms": _distribution([recording.inference_s[i] for i in new]),
+        "timeline": _timeline(recording),
         "levels": {name: recording.level.count(level) for level, name in enumerate(LEVELS)},
     }
+
+
+def _timeline(recording: Recording) -> list[dict[str, Any]]:
+    """Stretches of one level and one set of reasons; seconds from the first status."""
+    words = [tuple(w for w in reasons.split(",") if w) for reasons in recording.status_reasons]
+    stretches = timeline([ns * 1e-9 for ns in recording.status_ns], recording.status_level, words)
+    return [
+        {"begin_s": s.begin_s, "end_s": s.end_s, "level": LEVELS[s.level], "reasons": list(s.reasons)}
+        for s in stretches
+    ]
 
 
 def _distribution(seconds: list[float]) -> dict[str, float] | None:
@@ -104,12 +124,18 @@ class RecorderNode(Node):
         # Deep queues: a recorder that is late for a moment still counts everything.
         heard = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(Odometry, f"/{target}/input/odometry", self._on_odometry, heard)
+        deep = QoSProfile(depth=100)
+        self.create_subscription(ScenePredictionStatus, f"/{target}/output/status", self._on_status, deep)
         self.create_subscription(
             OccupancyForecast, f"/{target}/output/forecast", self._on_forecast, QoSProfile(depth=8)
         )
 
-    def _on_odometry(self, message: Odometry, info: dict[str, int]) -> None:
-        self.recording.sent_ns[conversions.us_from_time(message.header.stamp)] = info["source_timestamp"]
+    def _on_odometry(self, message: Odometry) -> None:
+        # When DDS sent it would be nearer to the truth, but Humble's callbacks are not told.
+        self.recording.sent_ns[conversions.us_from_time(message.header.stamp)] = time.time_ns()
+
+    def _on_status(self, message: ScenePredictionStatus) -> None:
+        self.recording.add_status(message, time.time_ns())
 
     def _on_forecast(self, message: OccupancyForecast) -> None:
         self.recording.add(message, time.time_ns())

@@ -6,14 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from genie_msgs.msg import EgoTrajectory, OccupancyForecast, ScenePredictionStatus, SemanticOccupancy
-from genie_ros import conversions
+from genie_msgs.msg import (
+    DrivingCommand,
+    EgoTrajectory,
+    OccupancyForecast,
+    ScenePredictionStatus,
+    SemanticOccupancy,
+)
+from genie_ros import conversions, views
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2
 
 from calib.errors import InputError
 from calib.transforms import se3, se3_from_quaternion, se3_from_xyz_yaw
-from deploy.live import Level, LiveStatus
+from deploy.live_status import Level, LiveStatus
+from genie.command import Command
 from perception.types import FREE, GRID, HORIZONS_S, SceneForecast
 
 STAMP_US = 1_532_402_927_647_951
@@ -27,6 +34,9 @@ STATUS = LiveStatus(
     is_new_inference=True,
     inference_id=7,
     engine_id="abc",
+    camera_mask=0b101011,
+    command=Command.LEFT,
+    columns=128,
     published_count=4,
     inference_count=3,
     rejected_count=2,
@@ -105,13 +115,30 @@ def test_forecast_layout_times_frames_and_confidence(forecast):
     assert (message.header.frame_id, message.grid.size_z, message.grid.origin.z) == ("base_link", 16, -1.0)
 
 
+def test_the_quick_order_of_bytes_is_the_plain_one():
+    semantics = np.random.default_rng(1).integers(0, 18, (3, *GRID.shape), dtype=np.uint8)
+    plain = np.ascontiguousarray(semantics.transpose(0, 3, 2, 1)).tobytes()
+    assert conversions.forecast_data(semantics).tobytes() == plain
+    strided = semantics[::2]
+    assert conversions.forecast_data(strided).tobytes() == strided.transpose(0, 3, 2, 1).tobytes()
+
+
 def test_status_keeps_every_field():
     message = through_dds(conversions.status_message(STATUS, "base_link"), ScenePredictionStatus)
     assert message.level == ScenePredictionStatus.HOLD
     assert conversions.us_from_time(message.observation_stamp) == STATUS.observation_us
-    for name in ("is_new_inference", "inference_id", "engine_id", "published_count", "inference_count"):
+    for name in (
+        "is_new_inference",
+        "inference_id",
+        "engine_id",
+        "published_count",
+        "inference_count",
+        "camera_mask",
+        "columns",
+    ):
         assert getattr(message, name) == getattr(STATUS, name)
     assert (message.rejected_count, message.skipped_count, list(message.reasons)) == (2, 1, ["no_occupancy"])
+    assert message.command == DrivingCommand.LEFT
     assert (message.input_age, message.inference_time) == (0.25, 0.5)
 
 
@@ -129,14 +156,14 @@ def test_points_are_occupied_voxel_centres_in_the_frame_of_the_header(forecast):
     semantics[1, 150, 100, 4] = 4  # centre (20.2, 0.2, 0.8) in the ego frame one second ahead
     semantics[5, :2, 0, 0] = 1
     scene = replace(forecast, semantics=semantics)
-    message = through_dds(conversions.points_message(scene, 1.1, "base_link"), PointCloud2)
-    points = np.frombuffer(message.data, dtype=conversions.POINT)
+    message = through_dds(views.points_message(scene, views.step_nearest(scene, 1.1), "base_link"), PointCloud2)
+    points = np.frombuffer(message.data, dtype=views.POINT)
     assert (message.width, len(points), points["class"].tolist()) == (1, 1, [4])
     x, y, yaw = scene.trajectory[1]
     expected = [x + 20.2 * np.cos(yaw) - 0.2 * np.sin(yaw), y + 20.2 * np.sin(yaw) + 0.2 * np.cos(yaw), 0.8]
     np.testing.assert_allclose([points["x"][0], points["y"][0], points["z"][0]], expected, atol=1e-4)
-    assert conversions.points_message(scene, 3.0, "base_link").width == 2
-    assert conversions.points_message(scene, 2.0, "base_link").width == 0
+    assert views.points_message(scene, 5, "base_link").width == 2
+    assert views.points_message(scene, 3, "base_link").width == 0
 
 
 def test_poses_come_back_through_odometry_and_bad_ones_are_refused():

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from genie_msgs.msg import OccupancyForecast
+from genie_msgs.msg import OccupancyForecast, ScenePredictionStatus
 from genie_ros import conversions
 from genie_ros.recorder import Recording, save, summarise
 
@@ -48,6 +48,18 @@ def test_a_repeated_forecast_is_not_an_inference(recording: Recording) -> None:
     assert found["latency_ms"]["max"] == pytest.approx(120.0, abs=0.1)
     assert found["inference_ms"]["p95"] == pytest.approx(80.0, abs=0.1)
     assert found["longest_silence_ms"] == pytest.approx(33.3, abs=0.1)
+
+
+def test_states_and_their_reasons_become_a_timeline() -> None:
+    made = Recording()
+    for i in range(30):
+        status = ScenePredictionStatus(level=0 if i < 10 else 2 if i < 20 else 3)
+        status.reasons = [] if i < 10 else ["no_occupancy", "no_odometry"]
+        made.add_status(status, 10**18 + i * 100_000_000)
+    found = summarise(made)["timeline"]
+    assert [s["level"] for s in found] == ["OK", "HOLD", "FAULT"]
+    assert [round(s["begin_s"], 3) for s in found] == [0.0, 1.0, 2.0] and found[1]["end_s"] == found[2]["begin_s"]
+    assert found[2]["reasons"] == ["no_occupancy", "no_odometry"]
 
 
 def test_nothing_heard_is_told_as_nothing(tmp_path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from genie_ros.replay import paced, plan_events
+from genie_ros.plays import plan_events
+from genie_ros.replay import paced
 
 from calib.transforms import se3_from_xyz_yaw, yaw_of
 from genie.data.sequence import Sequence
@@ -39,5 +41,11 @@ def test_pace_follows_the_rate_and_a_stop_ends_it_at_once(sequence):
     start = time.monotonic()
     assert len(list(paced(events, 2.0, stop))) == len(events)
     assert 0.35 <= time.monotonic() - start < 1.5
+    arrivals: list[float] = []
+    for _ in paced(events, 2.0, stop, catch_up=False):
+        if not arrivals:
+            time.sleep(0.3)  # as if a forecast was waited for
+        arrivals.append(time.monotonic())
+    assert min(b - a for a, b in pairwise(arrivals)) > 0.003, "no burst after a wait"
     stop.set()
     assert list(paced(events, 0.001, stop)) == []
