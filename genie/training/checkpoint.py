@@ -50,7 +50,7 @@ def save_checkpoint(
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The file of a checkpoint that is named by itself, by its run folder, or as shipped weights; it may not be there."""
+    """The file of a checkpoint that is named by itself, by its run folder or as shipped weights; it need not exist."""
     path = checkpoint_path(path)
     return path / "model.safetensors" if path.is_dir() else path
 
