@@ -121,8 +121,11 @@ def write_graph(graph: Graph, folder: Path) -> GraphSpec:
 
 def trace(graph: Graph, path: Path) -> None:
     """As torch traces it; every shape is static, the state comes and goes as inputs and outputs."""
-    # Quantisers want their ranges as constants of the trace, which another dispatcher would hide from it.
-    module = graph.module.eval() if quantized_layers(graph.module) else ShapesAlone(graph.module.eval())
+    # Quantisers want their ranges as constants of the trace, which another dispatcher would hide from it, as it hides
+    # convolutions.
+    convolves = any(isinstance(part, torch.nn.Conv2d) for part in graph.module.modules())
+    plain = convolves or bool(quantized_layers(graph.module))
+    module = graph.module.eval() if plain else ShapesAlone(graph.module.eval())
     with torch.inference_mode(), warnings.catch_warnings():
         # The tracer warns of each Python number that it takes for constant; static shapes are what is wanted here.
         warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from calib.errors import InputError
 from deploy.graphs import dense_state, gated_state, graphs_of
@@ -65,7 +65,7 @@ class TorchRuntime:
         return dict(zip(graph.outputs, graph.module(*(given[n] for n in graph.inputs)), strict=True))
 
 
-def weights_digest(model: GenieDrive) -> str:
+def weights_digest(model: nn.Module) -> str:
     """sha256 (hex) over names, types, shapes and bytes of all weights. Equal weights in another file have the same:
     safetensors does not promise equal bytes for equal content."""
     digest = hashlib.sha256()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from calib.rig import Camera, Intrinsics, Lidar, Mount, Rig
+
 # As the command does: before anything loads OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -61,3 +63,20 @@ def synth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     config = SynthConfig(scenes=4, seconds=8.0, seed=5)
     return made_once(tmp_path_factory, "synth", lambda root: generate(root, config, jobs=2))
+
+
+@pytest.fixture(scope="session")
+def nuscenes_rig() -> Rig:
+    """Six cameras of 1600 x 900 and a lidar, as nuScenes' car has them."""
+    from genie.data.synth.sensors import CAMERAS, LIDAR, RIG
+
+    cameras = tuple(
+        Camera(
+            m.channel,
+            Intrinsics("pinhole", (1600, 900), (m.focal or 0.0, m.focal or 0.0), m.centre),
+            Mount(m.ego_from_sensor, 12.0),
+        )
+        for m in CAMERAS
+    )
+    lidar = next(m for m in RIG if m.channel == LIDAR)
+    return Rig("test", cameras, (Lidar(LIDAR, Mount(lidar.ego_from_sensor, 20.0)),))

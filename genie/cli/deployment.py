@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Run folder, a checkpoint in it, or edge: the shipped weights.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Run folder, a checkpoint in it, or shipped weights: edge, perception.")
+    ],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or an older export.")],
     form: Annotated[
@@ -36,10 +38,24 @@ def export(
 ) -> None:
     """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
     from deploy.export import export as write_export
+    from deploy.perception_export import is_perception
 
+    if is_perception(checkpoint):
+        return _export_perception(checkpoint, out, precision)
     manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames).manifest
     told = f"bundle {manifest.bundle_id}, {form}, {precision}, opset {manifest.opset}"
     typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
+
+
+def _export_perception(checkpoint: Path, out: Path, precision: str) -> None:
+    from calib.errors import InputError
+    from deploy.perception_export import export_perception
+
+    if precision != "fp32":
+        raise InputError(f"a perception in {precision}", expected="fp32", fix="leave --precision out")
+    manifest = export_perception(checkpoint, out)
+    nodes = sum(manifest.graph.operators.values())
+    typer.echo(f"{out}: bundle {manifest.bundle_id}, perceive, fp32, opset {manifest.opset}, {nodes} nodes")
 
 
 def build(
@@ -80,11 +96,14 @@ def parity(
     from deploy.parity import compare
     from deploy.parity_free import run_free
     from deploy.parity_stream import parity_stream
+    from deploy.perception_spec import is_perception_export
     from deploy.runtime import BACKENDS, open_runtime
     from deploy.torch_runtime import TorchRuntime, bundled_model
     from genie.training.checkpoint import load_model
 
     torch.set_num_threads(threads)
+    if is_perception_export(bundle):
+        return _perception_parity(bundle, checkpoint, threads)
     candidate = open_runtime(bundle, backend, threads=threads)
     manifest = candidate.manifest
     model = load_model(checkpoint)[0] if checkpoint else bundled_model(bundle, manifest)
@@ -99,6 +118,17 @@ def parity(
     _print_parity(report, free, checks, f"{compared}, {ticks} ticks of {stream.name}")
     failed = [f"{c.what} {c.found:.3g} > {c.limit:g}" for c in checks if not c.passed]
     if failed:
+        raise CheckFailed("; ".join(failed))
+
+
+def _perception_parity(export: Path, checkpoint: Path | None, threads: int) -> None:
+    from calib.errors import CheckFailed
+    from deploy.perception_parity import checks, compare_perception
+
+    found = checks(compare_perception(export, checkpoint, threads=threads), export)
+    for check in found:
+        typer.echo(f"{check.what}: {check.found:.3g} (limit {check.limit:g}) {'ok' if check.passed else 'FAILED'}")
+    if failed := [check.what for check in found if not check.passed]:
         raise CheckFailed("; ".join(failed))
 
 
