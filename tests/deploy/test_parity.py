@@ -19,7 +19,7 @@ from deploy.torch_runtime import TorchRuntime
 from genie.command import Command
 from genie.config import load_config
 from genie.data.sequence import Sequence
-from genie.model import GenieDrive
+from genie.model import CONFIDENCE_SHAPE, GenieDrive
 from genie.training.checkpoint import load_model, save_checkpoint
 
 
@@ -36,24 +36,27 @@ def test_same_forecasts_over_a_stream(
     assert compared == {"forecast.trajectory", "forecast.confidence", *state} - {"row"}
 
 
+GIVEN_AND_MOVING = int(np.ravel_multi_index((1, 1, 0, 0), CONFIDENCE_SHAPE))  # what the stream reads, half a second on
+
+
 @pytest.mark.parametrize(
     "perturbed",
     [
-        ("layers.1.past_value.weight", 0.01, "state"),
-        ("trajectory.residual.bias", 0.01, "trajectory"),
-        ("invention.logits.bias", -10.0, "differing voxels"),
-        ("layers.1.attention.value.bias", 0.5, "trajectory"),  # through the tokens alone
-        ("confidence_of_origin", 0.01, "confidence"),
-        ("gate.score.2.weight", 20.0, "decided otherwise"),  # another order, so other columns
+        ("layers.1.past_value.weight", 0, 0.01, "state"),
+        ("trajectory.residual.bias", 0, 0.01, "trajectory"),
+        ("invention.logits.bias", 0, -10.0, "differing voxels"),
+        ("layers.1.attention.value.bias", 0, 0.5, "trajectory"),  # through the tokens alone
+        ("confidence_of_origin", GIVEN_AND_MOVING, 0.01, "confidence"),
+        ("gate.score.2.weight", 0, 20.0, "decided otherwise"),  # another order, so other columns
     ],
 )
 def test_a_perturbed_weight_is_caught(
-    checkpoint: Path, bundle: Path, stream: Sequence, perturbed: tuple[str, float, str]
+    checkpoint: Path, bundle: Path, stream: Sequence, perturbed: tuple[str, int, float, str]
 ) -> None:
-    weight, amount, caught_by = perturbed
+    weight, entry, amount, caught_by = perturbed
     model, _ = load_model(checkpoint)
     with torch.no_grad():
-        model.state_dict()[weight].view(-1)[0].add_(amount)
+        model.state_dict()[weight].view(-1)[entry].add_(amount)
     failed = [c.what for c in compare_with(model, bundle, stream) if not c.passed]
     assert any(caught_by in what for what in failed), failed
 
