@@ -186,7 +186,12 @@ def inference_slow(bench: Bench, _pid: int) -> Observed:
     at_s, late = world.await_status(lambda s: s.level == HOLD and "inference_late" in s.reasons, begin_s)
     answered_s = world.monotonic_of(stamp(late.observation_stamp))
     return bench.watch(
-        "inference_slow", answered_s, lambda s: "inference_late" in s.reasons, lambda: bench.spoil(""), since_s=at_s
+        "inference_slow",
+        answered_s,
+        lambda s: "inference_late" in s.reasons,
+        lambda: bench.spoil(""),
+        since_s=at_s,
+        until_level=FAULT,
     )
 
 
