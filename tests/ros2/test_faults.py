@@ -309,6 +309,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.skipif(os.environ.get("GENIEDRIVE_WRITE_DOCS") == "1", reason="it is being made anew")
 def test_every_row_of_the_table_is_injected_and_documented() -> None:
     elsewhere = {"killed", "engine_refused", "engine_mismatched", "data_restarted"}
     assert set(SHARED) | elsewhere == set(FAULTS)
