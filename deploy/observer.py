@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class Observer:
 
 def _rate(heard_s: Sequence[float], counts: Sequence[int]) -> float:
     """Of a counter that may have begun anew with the node."""
-    if len(counts) < 2 or heard_s[-1] <= heard_s[0] or counts[-1] < counts[0]:
+    if len(counts) < 2 or heard_s[-1] <= heard_s[0] or any(b < a for a, b in pairwise(counts)):
         return float("nan")
     return (counts[-1] - counts[0]) / (heard_s[-1] - heard_s[0])
 

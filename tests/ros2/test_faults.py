@@ -142,7 +142,9 @@ def wrong_with(answer: dict[str, Any], fault: str) -> str:
     late = [t for t in (answer["detected_s"], answer["diagnosed_s"]) if t is not None and t > bound]
     if late:
         return f"told after {late[0]:.2f} s: {answer}"
-    if fault != "killed" and answer["level"] not in TOLD[fault]:
+    # On a busy machine inference may be slow meanwhile: that is told rightly, and is another fault.
+    level = OK if answer["reasons"] == ["inference_slow"] else answer["level"]
+    if fault != "killed" and level not in TOLD[fault]:
         return f"told as {LEVELS[answer['level']]}: {answer}"
     if fault in ENDS_IN_FAULT and answer["later_level"] != FAULT:
         return f"never FAULT: {answer}"
@@ -307,6 +309,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.skipif(os.environ.get("GENIEDRIVE_WRITE_DOCS") == "1", reason="it is being made anew")
 def test_every_row_of_the_table_is_injected_and_documented() -> None:
     elsewhere = {"killed", "engine_refused", "engine_mismatched", "data_restarted"}
     assert set(SHARED) | elsewhere == set(FAULTS)

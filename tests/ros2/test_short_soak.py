@@ -1,7 +1,9 @@
-"""The soak in short, for the suite: the same graph for a few seconds, with bounds that hold beside other work."""
+"""The soak in short, for the suite: the same graph for a few seconds. Beside much other work (a load above that of the
+cores before the start) rates are told and not judged: they are then those of the others."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +27,10 @@ def soak(graph: Graph, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_rate_memory_and_a_clean_end(soak: Soak, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{soak.line(SECONDS)}")
-    assert np.median(soak.gaps_s) == pytest.approx(1 / 30, abs=0.012)
-    assert 12.0 < soak.rate_hz < 33.0 and 2.0 < soak.new_hz < 10.6
+    if soak.load < len(os.sched_getaffinity(0)):
+        assert np.median(soak.gaps_s) == pytest.approx(1 / 30, abs=0.012)
+        assert 12.0 < soak.rate_hz < 33.0 and 2.0 < soak.new_hz < 10.6
+    assert soak.rate_hz < 33.0 and soak.new_hz < 10.6
     assert soak.rss_growth < 0.05, np.round(soak.rss_mb, 1).tolist()
     assert set(soak.ended.values()) == {0}, soak.logs
 

@@ -26,6 +26,7 @@ class ForecastEar:
     def __init__(self, node: Node, target: str, bag: BagWriter | None) -> None:
         """bag: where forecasts and odometry are written; log times are the machine's, so that latency can be read."""
         self._bag, self._answered_us, self._heard = bag, -1, 0
+        self._expected: set[int] = set()
         self._forecasts = Channel(f"/{target}/output/forecast", FORECAST_TYPE)
         self._odometry = Channel(f"/{target}/input/odometry", "nav_msgs/msg/Odometry")
         node.create_subscription(
@@ -41,6 +42,11 @@ class ForecastEar:
     def listening(self) -> bool:
         """Whether the node's forecasts would be heard."""
         return bool(self._node.count_publishers(self._forecasts.topic))
+
+    def expect(self, frame_us: int) -> None:
+        """A frame of this stamp is published now. Forecasts of others are of an earlier play: the node repeats the last
+        one until it has new input."""
+        self._expected.add(frame_us)
 
     def note_odometry(self, message: Any) -> None:
         """What was published, as a message or its bytes."""
@@ -78,6 +84,8 @@ class ForecastEar:
         self._heard += 1
         message = deserialize_message(data, OccupancyForecast)
         observed_us = conversions.us_from_time(message.status.observation_stamp)
+        if observed_us not in self._expected:
+            return
         is_first = observed_us != self._answered_us
         self._answered_us = observed_us
         if self._bag is not None and is_first:  # not each time that it is told again: megabytes

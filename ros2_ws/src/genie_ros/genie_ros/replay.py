@@ -50,14 +50,18 @@ class Player:
         self._clock = node.create_publisher(Clock, "/clock", qos.CLOCK) if with_clock else None
         self._ear, self._lockstep = ear, lockstep
         self._sent: list[PlayEvent] = []  # since the frame that is waited for
+        self._pose_us = -1  # of the newest odometry
         self.frames = 0
 
     def play(self, event: PlayEvent) -> None:
         """Publishes; in lockstep, waits once the odometry covers a frame."""
         if self._clock is not None:
             self._clock.publish(Clock(clock=conversions.time_from_us(event.stamp_us)))
+        if self._ear is not None and event.frame_us is not None:
+            self._ear.expect(event.frame_us)
         event.publish()
         self.frames += event.frame_us is not None
+        self._pose_us = self._pose_us if event.pose_us is None else event.pose_us
         if self._ear is None:
             return
         if not self._lockstep:
@@ -66,7 +70,7 @@ class Player:
         if event.frame_us is not None or self._sent:
             self._sent.append(event)
         frame_us = next((e.frame_us for e in self._sent if e.frame_us is not None), None)
-        if frame_us is not None and event.pose_us is not None and event.pose_us >= frame_us:
+        if frame_us is not None and self._pose_us >= frame_us:
             self._ear.await_forecast(frame_us, self._send_again)
             self._sent = []
 
