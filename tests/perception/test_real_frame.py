@@ -76,7 +76,7 @@ def test_lidar_marks_the_annotated_boxes(real: RealFrame) -> None:
     lidar = torch.from_numpy(lidar_input([real.sweep]))[None]
     semantics = network(Inputs(lidar, None, None, None)).semantics()[0].numpy()
     shares = marked_shares(real, semantics != FREE)
-    assert len(shares) >= 10
+    assert len(shares) >= 5
     assert (shares >= MARKED).mean() >= 0.8, np.round(shares, 2)
     assert (semantics != FREE).mean() < 0.2  # and not by marking everything
 
