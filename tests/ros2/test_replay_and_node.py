@@ -237,6 +237,7 @@ def test_a_second_start_a_loop_lost_input_and_sigterm(graph, scene_root: Path) -
     """
     out, parameters = graph.folder / "again.npz", graph.folder / "node.yaml"
     limits = "stamp_clock: data, max_input_age_ms: 600.0, hold_timeout_ms: 400.0, refill_ms: 300.0"
+    limits += ", slow_inference_ms: 1000.0"  # the stand-in is no model: how slow it is tells nothing
     parameters.write_text(f"/**: {{ros__parameters: {{{limits}}}}}\n", encoding="utf-8")
     graph.start("node", [*STANDIN_NODE, "-p", "bundle_path:=none", "--params-file", str(parameters)])
     graph.start("listener", listen_command(out))
