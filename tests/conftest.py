@@ -16,28 +16,31 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers take file after file. The long ones first, so that both end together; and all that reads the exports
-    of every precision in one, so that they are made once."""
+    """The long ones first: two files run at once, and both workers shall end together."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
-    for item in items:
-        precisions = "bundles" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("precisions" if precisions else item.path.stem))
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the workers of one run share: the first who asks makes it, the others wait."""
-    base = factory.getbasetemp()
+Make = Callable[[Path], object]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """A folder by name that the workers of one run share: the first who asks makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    folder = base / name
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            make(base / f"{name}.part")
-            (base / f"{name}.part").rename(folder)
-    return folder
+
+    def once(name: str, make: Make) -> Path:
+        folder, part = base / name, base / f"{name}.part"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return once
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +59,13 @@ def mini_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def synth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synth_root(made_once: Callable[[str, Make], Path]) -> Path:
     """A synthetic nuScenes of four scenes of 8 s with 10 Hz streams, of a seed that no run trains on."""
     from genie.data.synth.config import SynthConfig
     from genie.data.synth.generate import generate
 
     config = SynthConfig(scenes=4, seconds=8.0, seed=5)
-    return made_once(tmp_path_factory, "synth", lambda root: generate(root, config, jobs=2))
+    return made_once("synth", lambda root: generate(root, config, jobs=2))
 
 
 @pytest.fixture(scope="session")

@@ -55,14 +55,17 @@ def checkpoint(model: GenieDrive, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(scope="session")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(checkpoint, tmp_path_factory.mktemp("export") / "bundle").folder
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def dense_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(checkpoint, tmp_path_factory.mktemp("dense") / "bundle", "dense").folder
+def bundle(checkpoint: Path, made_once: MadeOnce) -> Path:
+    return made_once("fp32", lambda folder: export(checkpoint, folder))
+
+
+@pytest.fixture(scope="session")
+def dense_bundle(checkpoint: Path, made_once: MadeOnce) -> Path:
+    return made_once("dense", lambda folder: export(checkpoint, folder, "dense"))
 
 
 @pytest.fixture(scope="session")
@@ -83,14 +86,16 @@ def calibration_root(stream: Sequence, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def fp16_bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(checkpoint, tmp_path_factory.mktemp("fp16") / "bundle", precision="fp16").folder
+def fp16_bundle(checkpoint: Path, made_once: MadeOnce) -> Path:
+    return made_once("fp16", lambda folder: export(checkpoint, folder, precision="fp16"))
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(checkpoint: Path, calibration_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("int8") / "bundle"
-    return export(checkpoint, folder, precision="int8", calibration=calibration_root, calibration_frames=3).folder
+def int8_bundle(checkpoint: Path, calibration_root: Path, made_once: MadeOnce) -> Path:
+    def make(folder: Path) -> None:
+        export(checkpoint, folder, precision="int8", calibration=calibration_root, calibration_frames=3)
+
+    return made_once("int8", make)
 
 
 @pytest.fixture(scope="session")
