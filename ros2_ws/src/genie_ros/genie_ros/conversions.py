@@ -7,6 +7,7 @@ Arrays go into messages as array.array filled by frombytes: one copy, where a li
 
 from __future__ import annotations
 
+import math
 from array import array
 
 import cv2
@@ -191,6 +192,14 @@ def ego_from_future(forecast: SceneForecast) -> NDArray[np.float64]:
     return se3_from_xyz_yaw(xy0, forecast.trajectory[:, 2])
 
 
+def future_poses(forecast: SceneForecast) -> list[Pose]:
+    """Those of `ego_from_future`, for the messages of one tick: they all tell the same ones."""
+    return [
+        Pose(position=Point(x=x, y=y), orientation=Quaternion(z=math.sin(yaw / 2), w=math.cos(yaw / 2)))
+        for x, y, yaw in forecast.trajectory.astype(np.float64).tolist()
+    ]
+
+
 def forecast_data(semantics: NDArray[np.uint8]) -> array[int] | array[float]:
     """uint8 [T, X, Y, Z] in the message's order [T, Z, Y, X].
 
@@ -207,13 +216,18 @@ def forecast_data(semantics: NDArray[np.uint8]) -> array[int] | array[float]:
 
 
 def forecast_message(
-    forecast: SceneForecast, data: array[int] | array[float], status: ScenePredictionStatus, ego_frame: str
+    forecast: SceneForecast,
+    data: array[int] | array[float],
+    poses: list[Pose],
+    status: ScenePredictionStatus,
+    ego_frame: str,
 ) -> OccupancyForecast:
-    """data: `forecast_data` of the forecast, handed in because a repeated forecast need not be packed again."""
+    """data: `forecast_data` of the forecast, handed in because a repeated forecast need not be packed again. poses:
+    `future_poses` of it."""
     message = OccupancyForecast(
         header=Header(stamp=time_from_us(forecast.stamp_us), frame_id=ego_frame),
         time_from_start=[duration_from_s(h) for h in forecast.horizons_s],
-        ego_poses=[pose_from_matrix(pose) for pose in ego_from_future(forecast)],
+        ego_poses=poses,
         grid=grid_message(),
         label_schema=LABEL_SCHEMA,
         confidence_stride=GRID.shape[0] // forecast.confidence.shape[1],
@@ -224,18 +238,21 @@ def forecast_message(
     return message
 
 
-def trajectory_message(forecast: SceneForecast, status: ScenePredictionStatus, ego_frame: str) -> EgoTrajectory:
+def trajectory_message(
+    forecast: SceneForecast, poses: list[Pose], status: ScenePredictionStatus, ego_frame: str
+) -> EgoTrajectory:
+    """poses: `future_poses` of the forecast."""
     motion = kinematics_of(forecast.trajectory, forecast.horizons_s)
     points = [
         EgoTrajectoryPoint(
             time_from_start=duration_from_s(seconds),
-            pose=pose_from_matrix(pose),
+            pose=pose,
             longitudinal_velocity_mps=float(motion.longitudinal[i]),
             lateral_velocity_mps=float(motion.lateral[i]),
             acceleration_mps2=float(motion.acceleration[i]),
             heading_rate_rps=float(motion.heading_rate[i]),
         )
-        for i, (seconds, pose) in enumerate(zip(forecast.horizons_s, ego_from_future(forecast), strict=True))
+        for i, (seconds, pose) in enumerate(zip(forecast.horizons_s, poses, strict=True))
     ]
     header = Header(stamp=time_from_us(forecast.stamp_us), frame_id=ego_frame)
     return EgoTrajectory(header=header, points=points, status=status)

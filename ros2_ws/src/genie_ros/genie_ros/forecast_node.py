@@ -42,6 +42,9 @@ from genie_ros.process import exit_code_of, ros_context, stop_on_signals
 
 NODE_NAME = "geniedrive"
 LOOK_AROUND_S = 1.0  # between two looks at who else is on our topics
+# Whoever publishes waits for the interpreter after every array operation while the inference thread prepares a frame;
+# as it comes, Python lets it wait 5 ms each time.
+SWITCH_S = 0.0005
 
 
 class Engine(ForecastEngine, Protocol):
@@ -261,6 +264,7 @@ class ForecastNode(LifecycleNode):
 def run(arguments: list[str], engine_factory: EngineFactory = load_pipeline) -> int:
     """Runs the node until a signal. With --autostart it configures and activates itself: no launch is needed."""
     stop = stop_on_signals()
+    sys.setswitchinterval(SWITCH_S)
     autostart = "--autostart" in arguments
     with ros_context([a for a in arguments if a != "--autostart"]):
         node = ForecastNode(engine_factory)

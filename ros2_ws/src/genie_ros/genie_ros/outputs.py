@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
@@ -15,6 +15,21 @@ from genie_ros import conversions, topics, views
 from genie_ros.parameters import NodeParameters
 from genie_ros.qos import PublisherEventCallbacks
 from perception.types import SceneForecast
+
+K, V = TypeVar("K"), TypeVar("V")
+
+
+class Once(Generic[K, V]):
+    """The newest of something costly. What is told again has the same voxels: they are turned round once for each
+    inference."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[K, V] | None = None
+
+    def of(self, key: K, make: Callable[[], V]) -> V:
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, make())
+        return self._kept[1]
 
 
 class Outputs:
@@ -31,7 +46,8 @@ class Outputs:
         }
         # The class names do not change; whoever comes later gets them too. The state machine cannot hold them back.
         self._labels = self._publishers[topics.LABELS]
-        self._packed: tuple[int, array[int] | array[float]] | None = None
+        self._packed: Once[int, array[int] | array[float]] = Once()
+        self._occupied: Once[tuple[int, int], views.Occupied] = Once()
 
     def close(self) -> None:
         for publisher in self._publishers.values():
@@ -54,15 +70,17 @@ class Outputs:
         if tick.forecast is None:
             return
         forecast = self._chosen_steps(tick.forecast)
-        self._publishers[topics.TRAJECTORY].publish(conversions.trajectory_message(forecast, status, frame))
+        poses = conversions.future_poses(forecast)
+        self._publishers[topics.TRAJECTORY].publish(conversions.trajectory_message(forecast, poses, status, frame))
         if self._heard(topics.FORECAST):
-            data = self._packed_data(forecast)
-            self._publishers[topics.FORECAST].publish(conversions.forecast_message(forecast, data, status, frame))
+            data = self._packed.of(forecast.inference_id, lambda: conversions.forecast_data(forecast.semantics))
+            message = conversions.forecast_message(forecast, data, poses, status, frame)
+            self._publishers[topics.FORECAST].publish(message)
         step = views.step_nearest(forecast, horizon_s)
         for topic, make in (
-            (topics.PATH, lambda: views.path_message(forecast, frame)),
+            (topics.PATH, lambda: views.path_message(forecast, poses, frame)),
             (topics.STEP, lambda: views.step_message(forecast, step, frame)),
-            (topics.POINTS, lambda: views.points_message(forecast, step, frame)),
+            (topics.POINTS, lambda: views.points_message(forecast, step, self._occupied_of(forecast, step), frame)),
             (topics.BEV, lambda: views.bev_message(forecast, step, frame)),
         ):
             if self._heard(topic):
@@ -85,8 +103,5 @@ class Outputs:
             confidence=forecast.confidence[keep],
         )
 
-    def _packed_data(self, forecast: SceneForecast) -> array[int] | array[float]:
-        """Packs the voxels once for each inference: what is told again has the same ones."""
-        if self._packed is None or self._packed[0] != forecast.inference_id:
-            self._packed = (forecast.inference_id, conversions.forecast_data(forecast.semantics))
-        return self._packed[1]
+    def _occupied_of(self, forecast: SceneForecast, step: int) -> views.Occupied:
+        return self._occupied.of((forecast.inference_id, step), lambda: views.occupied(forecast.semantics[step]))

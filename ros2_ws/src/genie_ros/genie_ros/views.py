@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from array import array
+from typing import NamedTuple
 
 import numpy as np
 from genie_msgs.msg import SemanticOccupancy
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from nav_msgs.msg import OccupancyGrid, Path
+from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header, String
 
-from calib.transforms import apply
 from genie_ros import conversions
 from perception.types import CLASS_NAMES, FREE, GRID, GROUND, SceneForecast
 
@@ -32,12 +33,13 @@ POINT_FIELDS = [
 ]
 
 
-def path_message(forecast: SceneForecast, ego_frame: str) -> Path:
+def path_message(forecast: SceneForecast, poses: list[Pose], ego_frame: str) -> Path:
+    """poses: conversions.future_poses of the forecast."""
     header = Header(stamp=conversions.time_from_us(forecast.stamp_us), frame_id=ego_frame)
     path = Path(header=header)
-    for seconds, pose in zip(forecast.horizons_s, conversions.ego_from_future(forecast), strict=True):
+    for seconds, pose in zip(forecast.horizons_s, poses, strict=True):
         then = Header(stamp=conversions.time_from_us(_stamp_of(forecast, seconds)), frame_id=ego_frame)
-        path.poses.append(PoseStamped(header=then, pose=conversions.pose_from_matrix(pose)))
+        path.poses.append(PoseStamped(header=then, pose=pose))
     return path
 
 
@@ -78,14 +80,30 @@ def bev_message(forecast: SceneForecast, step: int, ego_frame: str) -> Occupancy
     return message
 
 
-def points_message(forecast: SceneForecast, step: int, ego_frame: str) -> PointCloud2:
-    """Centres and classes of the occupied voxels of a step, in the header's ego frame."""
-    semantics = forecast.semantics[step]
-    index = np.stack(np.unravel_index(np.flatnonzero(semantics != FREE), GRID.shape), axis=-1)
-    centres = (index + 0.5) * GRID.voxel_size + np.asarray(GRID.origin)
-    points = np.zeros(len(index), dtype=POINT)
-    points["x"], points["y"], points["z"] = apply(conversions.ego_from_future(forecast)[step], centres).T
-    points["class"] = semantics[tuple(index.T)]
+class Occupied(NamedTuple):
+    """The occupied voxels of a step: centres in its own ego frame, float32 [3, n] (m), and classes, uint8 [n]."""
+
+    centres: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+
+
+def occupied(semantics: NDArray[np.uint8]) -> Occupied:
+    where = np.flatnonzero(semantics != FREE)
+    index = np.stack(np.unravel_index(where, GRID.shape)).astype(np.float32)
+    origin = np.asarray(GRID.origin, np.float32)[:, None]
+    return Occupied((index + np.float32(0.5)) * np.float32(GRID.voxel_size) + origin, semantics.reshape(-1)[where])
+
+
+def points_message(forecast: SceneForecast, step: int, seen: Occupied, ego_frame: str) -> PointCloud2:
+    """Centres and classes of the occupied voxels of a step, in the header's ego frame.
+
+    Args:
+        seen: `occupied` of the step, handed in because a repeated forecast has the same voxels, told from elsewhere.
+    """
+    points = np.zeros(len(seen.classes), dtype=POINT)
+    ego_from_step = conversions.ego_from_future(forecast)[step].astype(np.float32)
+    points["x"], points["y"], points["z"] = ego_from_step[:3, :3] @ seen.centres + ego_from_step[:3, 3:]
+    points["class"] = seen.classes
     message = PointCloud2(
         header=Header(stamp=conversions.time_from_us(forecast.stamp_us), frame_id=ego_frame),
         height=1,

@@ -99,7 +99,9 @@ def test_an_occupancy_that_the_model_was_not_made_for_is_refused(change, says):
 def test_forecast_layout_times_frames_and_confidence(forecast):
     status = conversions.status_message(STATUS, "base_link")
     data = conversions.forecast_data(forecast.semantics)
-    message = through_dds(conversions.forecast_message(forecast, data, status, "base_link"), OccupancyForecast)
+    poses = conversions.future_poses(forecast)
+    message = conversions.forecast_message(forecast, data, poses, status, "base_link")
+    message = through_dds(message, OccupancyForecast)
     voxels = np.frombuffer(message.data, np.uint8).reshape(6, 16, 200, 200)
     for t, x, y, z in ((0, 1, 2, 3), (5, 199, 0, 15), (2, 0, 199, 0)):
         assert voxels[t, z, y, x] == forecast.semantics[t, x, y, z]
@@ -144,11 +146,24 @@ def test_status_keeps_every_field():
 
 def test_trajectory_has_the_speed_and_turn_rate_of_its_arc(forecast):
     status = conversions.status_message(STATUS, "base_link")
-    message = through_dds(conversions.trajectory_message(forecast, status, "base_link"), EgoTrajectory)
+    message = conversions.trajectory_message(forecast, conversions.future_poses(forecast), status, "base_link")
+    message = through_dds(message, EgoTrajectory)
     np.testing.assert_allclose([p.longitudinal_velocity_mps for p in message.points], 5.0, atol=0.02)
     np.testing.assert_allclose([p.lateral_velocity_mps for p in message.points], 0.0, atol=0.02)
     np.testing.assert_allclose([p.heading_rate_rps for p in message.points], 0.1, atol=1e-6)
     np.testing.assert_allclose([p.acceleration_mps2 for p in message.points], 0.0, atol=0.05)
+
+
+def test_poses_told_at_once_are_those_of_the_matrices(forecast):
+    turned = replace(forecast, trajectory=np.array([[1.0, -2.0, yaw] for yaw in (0, 0.3, -3.1, 3.1, 1.6, -1.6)]))
+    for scene in (forecast, turned):
+        poses = conversions.future_poses(scene)
+        for pose, plain in zip(poses, conversions.ego_from_future(scene), strict=True):
+            np.testing.assert_allclose(conversions.matrix_from_pose(pose), plain, atol=1e-9)
+
+
+def points_of(scene, step):
+    return views.points_message(scene, step, views.occupied(scene.semantics[step]), "base_link")
 
 
 def test_points_are_occupied_voxel_centres_in_the_frame_of_the_header(forecast):
@@ -156,14 +171,14 @@ def test_points_are_occupied_voxel_centres_in_the_frame_of_the_header(forecast):
     semantics[1, 150, 100, 4] = 4  # centre (20.2, 0.2, 0.8) in the ego frame one second ahead
     semantics[5, :2, 0, 0] = 1
     scene = replace(forecast, semantics=semantics)
-    message = through_dds(views.points_message(scene, views.step_nearest(scene, 1.1), "base_link"), PointCloud2)
+    message = through_dds(points_of(scene, views.step_nearest(scene, 1.1)), PointCloud2)
     points = np.frombuffer(message.data, dtype=views.POINT)
     assert (message.width, len(points), points["class"].tolist()) == (1, 1, [4])
     x, y, yaw = scene.trajectory[1]
     expected = [x + 20.2 * np.cos(yaw) - 0.2 * np.sin(yaw), y + 20.2 * np.sin(yaw) + 0.2 * np.cos(yaw), 0.8]
     np.testing.assert_allclose([points["x"][0], points["y"][0], points["z"][0]], expected, atol=1e-4)
-    assert views.points_message(scene, 5, "base_link").width == 2
-    assert views.points_message(scene, 3, "base_link").width == 0
+    assert points_of(scene, 5).width == 2
+    assert points_of(scene, 3).width == 0
 
 
 def test_poses_come_back_through_odometry_and_bad_ones_are_refused():

@@ -14,7 +14,7 @@ from genie_ros import conversions, qos
 
 from perception.types import GRID, SceneForecast
 
-STEPS, ROUNDS, SLOW_BY_DESIGN_MS = 7, 40, 60.0
+STEPS, ROUNDS, SLOW_BY_DESIGN_MS = 7, 40, 40.0
 LISTENER = """
 import rclpy, sys
 from genie_msgs.msg import OccupancyForecast
@@ -54,7 +54,8 @@ def test_seven_steps_are_converted_and_published_as_arrays(capsys: pytest.Captur
         for _ in range(ROUNDS):
             begin = time.perf_counter(), time.thread_time()
             data = conversions.forecast_data(scene.semantics)
-            publisher.publish(conversions.forecast_message(scene, data, status, "base_link"))
+            poses = conversions.future_poses(scene)
+            publisher.publish(conversions.forecast_message(scene, data, poses, status, "base_link"))
             wall.append((time.perf_counter() - begin[0]) * 1e3)
             cpu.append((time.thread_time() - begin[1]) * 1e3)
             time.sleep(0.02)
