@@ -41,9 +41,18 @@ class Inference:
     """Between its calls the engine's `step` and `reset` run in the worker's thread alone."""
 
     def __init__(
-        self, engine: ForecastEngine, limits: LiveLimits, *, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        engine: ForecastEngine,
+        limits: LiveLimits,
+        *,
+        prepare: Callable[[SceneForecast], None] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine, self._limits, self._monotonic_s = engine, limits, monotonic_s
+        """
+        Args:
+            prepare: called in the worker's thread with each forecast that nothing is wrong with, before it is told.
+        """
+        self._engine, self._limits, self._monotonic_s, self._prepare = engine, limits, monotonic_s, prepare
         self._engine_epoch: int | None = None  # of the worker's thread, as the next one
         self._before: SensorFrame | None = None
         self._failed_s = 0.0
@@ -95,8 +104,10 @@ class Inference:
             self._engine_epoch, self._before = task.epoch, None
         start = time.perf_counter()
         forecast = self._engine.step(task.frame, task.command)
-        seconds = time.perf_counter() - start
         wrong = problems(forecast, task.frame, self._before, self._limits.plausible)
+        if self._prepare is not None and not wrong:
+            self._prepare(forecast)
+        seconds = time.perf_counter() - start
         # What made a bad forecast may be in the state, where it would stay.
         self._engine_epoch, self._before = (None, None) if wrong else (task.epoch, task.frame)
         return Inferred(forecast, task.command, self._engine.computed, task.epoch, seconds, wrong)

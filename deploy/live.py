@@ -41,8 +41,13 @@ class LiveForecaster:
         limits: LiveLimits | None = None,
         *,
         cameras: CameraWatch | None = None,
+        prepare: Callable[[SceneForecast], None] | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            prepare: called in the inference thread with each good forecast: what a tick should not wait for.
+        """
         self._engine, self._clock, self._cameras, self._monotonic_s = engine, clock, cameras, monotonic_s
         self._limits = limits = limits or LiveLimits()
         self._odometry_gate = StampGate(
@@ -55,7 +60,7 @@ class LiveForecaster:
         self._published = self._inferences = self._rejected = self._skipped = 0
         self._command: tuple[Command, float] | None = None
         self._forget("")
-        self._inference = Inference(engine, limits, monotonic_s=monotonic_s)
+        self._inference = Inference(engine, limits, prepare=prepare, monotonic_s=monotonic_s)
 
     def _forget(self, why: str) -> None:
         """All that belongs to one stretch of data."""

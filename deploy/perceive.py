@@ -57,6 +57,10 @@ class Perception:
         path = Path(export) / self.manifest.graph.file
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
+    def warm_up(self) -> None:
+        """Runs the graph once on nothing: a first run allocates, and must not fall into a drive."""
+        self._session.run(None, {spec.name: spec.empty() for spec in self.manifest.graph.inputs})
+
     def perceive(self, sweeps: Sequence[LidarSweep], images: Mapping[str, NDArray[np.uint8]]) -> PerceivedFrame:
         """
         Args:

@@ -13,13 +13,16 @@ Out = TypeVar("Out")
 class LatestOnlyWorker(Generic[In, Out]):
     """Runs `work` on the newest input in a thread of its own."""
 
-    def __init__(self, work: Callable[[In], Out], *, name: str = "inference") -> None:
-        self._work = work
+    def __init__(
+        self, work: Callable[[In], Out], *, name: str = "inference", on_result: Callable[[], None] | None = None
+    ) -> None:
+        """on_result: called in that thread when there is something to take, an error too."""
+        self._work, self._on_result = work, on_result or (lambda: None)
         self._changed = threading.Condition()
         self._waiting: In | None = None
         self._result: Out | None = None
         self._error: BaseException | None = None
-        self._closing = False
+        self._closing = self._working = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -29,6 +32,12 @@ class LatestOnlyWorker(Generic[In, Out]):
             replaced, self._waiting = self._waiting, item
             self._changed.notify()
             return replaced
+
+    @property
+    def busy(self) -> bool:
+        """Whether an input waits or is worked on: what is to be taken will then change."""
+        with self._changed:
+            return self._working or self._waiting is not None
 
     def take(self) -> Out | None:
         """The newest result that was not taken yet, or None. Raises what `work` raised; the worker has then stopped."""
@@ -53,13 +62,15 @@ class LatestOnlyWorker(Generic[In, Out]):
                 self._changed.wait_for(lambda: self._closing or self._waiting is not None)
                 if self._closing:
                     return
-                item, self._waiting = self._waiting, None
+                item, self._waiting, self._working = self._waiting, None, True
             assert item is not None
             try:
                 result = self._work(item)
             except BaseException as error:  # handed to the taker, who decides
                 with self._changed:
-                    self._error = error
+                    self._error, self._working = error, False
+                self._on_result()
                 return
             with self._changed:
-                self._result = result
+                self._result, self._working = result, False
+            self._on_result()

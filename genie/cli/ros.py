@@ -1,4 +1,4 @@
-"""`geniedrive node`, `replay` and `top`: processes on a ROS 2 graph."""
+"""`geniedrive node`, `perceive`, `replay` and `top`: processes on a ROS 2 graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command()(replay)
     app.command()(node)
+    app.command()(perceive)
     app.command()(top)
 
 
@@ -42,7 +43,11 @@ def replay(
         typer.Option(help="Write forecasts and odometry into a new bag there, for `geniedrive eval --bag`."),
     ] = None,
     cameras: Annotated[
-        str, typer.Option(help="Cameras of the bag whose camera_info goes to the node, in the order of its rig.")
+        str, typer.Option(help="Cameras of the bag that the node has, in the order of its rig: camera_info, or images.")
+    ] = "",
+    sensors: Annotated[
+        str,
+        typer.Option(help="Name of a perception node: images and lidar go there, and no occupancy to the other."),
     ] = "",
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for listeners before the start.")] = 10.0,
     listeners: Annotated[int, typer.Option(min=0, help="How many must subscribe before the start.")] = 1,
@@ -53,7 +58,7 @@ def replay(
     given = {"--bag": bag, "--dataroot": dataroot, "--scene": scene, "--record": record}
     options = [str(part) for name, value in given.items() if value is not None for part in (name, value)]
     options += ["--source", source, "--rate", str(rate), "--odometry-rate", str(odometry_rate), "--wait", str(wait)]
-    options += ["--listeners", str(listeners), "--cameras", cameras]
+    options += ["--listeners", str(listeners), "--cameras", cameras, "--sensors", sensors]
     options += [f"--{n}" for n, wanted in (("loop", loop), ("clock", clock), ("lockstep", lockstep)) if wanted]
     exec_module("genie_ros.replay", options)
 
@@ -76,7 +81,6 @@ def node(
     ] = False,
 ) -> None:
     """Starts the forecast node, configured and active. Ctrl-C ends it."""
-    from calib.errors import InputError
     from genie.cli.ros_env import exec_module
 
     options = [
@@ -91,13 +95,46 @@ def node(
         "-p",
         f"backend:={backend}",
     ]
-    if params is not None:
-        if not params.is_file():
-            raise InputError(
-                "no such parameter file", expected="a ROS 2 parameter file (YAML)", fix="check --params", path=params
-            )
-        options += ["--params-file", str(params)]
-    exec_module("genie_ros.forecast_node", options)
+    exec_module("genie_ros.forecast_node", options + _parameter_file(params))
+
+
+def perceive(
+    *,
+    perception: Annotated[Path, typer.Option(help="Folder that `geniedrive export perception` wrote.")],
+    rig: Annotated[Path, typer.Option(help="Rig file of the car; a bag of `geniedrive bag` has a rig.yaml.")],
+    target: Annotated[str, typer.Option(help="Name of the forecast node that gets the occupancy.")] = "geniedrive",
+    params: Annotated[
+        Path | None, typer.Option(help="ROS 2 parameter file; its values win over the other options.")
+    ] = None,
+    stamp_clock: Annotated[
+        Literal["data", "ros"],
+        typer.Option(help="Stamps against the data's own time (replay) or against the ROS clock (a car)."),
+    ] = "data",
+    sim_time: Annotated[bool, typer.Option("--sim-time", help="Time is /clock.")] = False,
+) -> None:
+    """Starts the perception node: images, lidar and odometry become occupancy for the forecast node. Ctrl-C ends it."""
+    from genie.cli.ros_env import exec_module
+
+    given = {
+        "perception_path": perception.resolve(), "rig_path": rig.resolve(),
+        "stamp_clock": "ros" if sim_time else stamp_clock, "use_sim_time": str(sim_time).lower(),
+    }  # fmt: skip
+    options = ["--autostart", "--ros-args", "-r", f"~/output/occupancy:=/{target}/input/occupancy"]
+    options += [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
+    exec_module("genie_ros.perception_node", options + _parameter_file(params))
+
+
+def _parameter_file(path: Path | None) -> list[str]:
+    """Arguments for a node. InputError where there is none of that name."""
+    from calib.errors import InputError
+
+    if path is None:
+        return []
+    if not path.is_file():
+        raise InputError(
+            "no such parameter file", expected="a ROS 2 parameter file (YAML)", fix="check --params", path=path
+        )
+    return ["--params-file", str(path)]
 
 
 def top(

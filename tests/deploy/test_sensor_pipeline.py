@@ -6,40 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from calib.errors import InputError
 from calib.rig import Rig
 from calib.transforms import se3_from_xyz_yaw
 from deploy.perceive import Perception
-from deploy.perception_export import export_perception
 from deploy.pipeline import Pipeline, poses_of
 from deploy.sensor_pipeline import SensorPipeline, expected_now
-from perception.checkpoint import save_checkpoint
-from perception.config import load_config
-from perception.model import OccupancyNet
 from perception.steady import Expected, Look, SteadyOccupancy
 from perception.types import FREE, SceneForecast, SensorFrame
 from perception.voxelize import LidarSweep
+from tests.small_perception import LIDAR_ALONE, export_small
 
-LIDAR_ALONE = ["model.camera=false", "model.bev_channels=16", "model.fine_channels=8", "model.sweeps=1"]
 STEPS, STEP_US = 7, 100_000
 
 
 @pytest.fixture(scope="module")
 def perception(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lidar network of random weights: where there are returns it says something else than where there are none."""
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("lidar")
-    config = load_config(None, LIDAR_ALONE)
-    model = OccupancyNet(config.model).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not parameter.any() and name.endswith("weight"):
-                torch.nn.init.normal_(parameter, std=0.1)
-    save_checkpoint(folder / "model.safetensors", model, config, step=1)
-    export_perception(folder / "model.safetensors", folder / "export")
-    return folder / "export"
+    return export_small(tmp_path_factory.mktemp("lidar"), LIDAR_ALONE)
 
 
 @pytest.fixture(scope="module")

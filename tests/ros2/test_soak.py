@@ -1,4 +1,5 @@
-"""Node and replay for a long time over DDS: `make soak`, for $GENIEDRIVE_SOAK_S seconds (default 600).
+"""Node and replay for a long time over DDS: `make soak`, for $GENIEDRIVE_SOAK_S seconds (default 600), with the shipped
+weights or with $GENIEDRIVE_SOAK_MODEL: "tiny", untrained, for a machine that is too slow for `edge`.
 
 Wants an otherwise idle machine: rates and intervals are those of real time. The short form, with bounds that hold
 beside other work, is test_short_soak.py.
@@ -19,18 +20,29 @@ if TYPE_CHECKING:
     from conftest import Graph
 
 SOAK_S = float(os.environ.get("GENIEDRIVE_SOAK_S", "600"))
+MODEL = os.environ.get("GENIEDRIVE_SOAK_MODEL", "edge")
 INFERENCE_WINDOW_S = 5.0
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(SOAK_S + 300)]
 
 
 @pytest.fixture(scope="module")
-def soak(graph: Graph, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Soak:
-    return run_soak(graph, bundle, tmp_path_factory.mktemp("soak"), SOAK_S, min(60.0, SOAK_S / 2))
+def soak(graph: Graph, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Soak:
+    return run_soak(graph, _model(request), tmp_path_factory.mktemp("soak"), SOAK_S, min(60.0, SOAK_S / 2))
+
+
+def _model(request: pytest.FixtureRequest) -> Path:
+    if MODEL == "tiny":
+        tiny: Path = request.getfixturevalue("bundle")
+        return tiny
+    from deploy.export import export
+
+    folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return export(Path(MODEL), folders.mktemp("model") / MODEL).folder
 
 
 def test_the_rate_and_the_intervals_are_kept(soak: Soak, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        print(f"\n{soak.line(SOAK_S)}")
+        print(f"\n{MODEL}: {soak.line(SOAK_S)}")
     assert abs(soak.rate_hz - 30.0) <= 0.3, f"{soak.rate_hz:.2f} Hz; the load before was {soak.load:.1f}"
     assert soak.share_of_intervals(1 / 30, 0.005) >= 0.95
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.errors import InputError
+from calib.rig import Rig
+from calib.rig_import import rig_from_nuscenes
 from calib.sync import interpolate_pose
 from calib.transforms import inverse, se3_from_quaternion
 from genie.data.nuscenes import scene_record
@@ -105,6 +107,25 @@ class BagSource:
                 pose = se3_from_quaternion(np.array(mount["translation"]), np.array(mount["rotation"]))
                 found.setdefault(sensor["channel"], (sensor["modality"], pose))
         return dict(sorted(found.items()))
+
+    def rig(self, lidar_from_nuscenes: NDArray[np.float64]) -> Rig:
+        """The scene's sensors as rig.
+
+        Args:
+            lidar_from_nuscenes: [4, 4], from nuScenes' lidar frame to the one that the points are written in.
+        """
+        found: dict[str, Any] = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        for record in self._records:
+            mount = self.nusc.get("calibrated_sensor", record["calibrated_sensor_token"])
+            channel = self.nusc.get("sensor", mount["sensor_token"])["channel"]
+            found.setdefault(channel, mount)
+            if record["width"] and record["height"]:
+                sizes.setdefault(channel, (int(record["width"]), int(record["height"])))
+        rig = rig_from_nuscenes(self.scene, [found[channel] for channel in sorted(found)], self.nusc.sensor, sizes)
+        for lidar in rig.lidars:
+            rig = rig.with_mount(lidar.name, lidar.mount.ego_from_sensor @ inverse(lidar_from_nuscenes))
+        return rig
 
     def poses(self) -> Poses:
         """Those of the tables where they are dense; between sparse ones the CAN bus tells how the ego moved."""

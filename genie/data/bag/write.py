@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from calib.errors import InputError
+from calib.rig_file import save_rig
 from calib.transforms import inverse
 from genie.data.bag import layout, messages
 from genie.data.bag.layout import Channel, typestore
@@ -22,6 +23,7 @@ from genie.data.bag.source import BagSource, Poses
 from genie.data.sequence import Sequence
 from genie.data.tracks import SceneTracks, load_tracks
 
+RIG = "rig.yaml"  # beside the bag's own files: what the perception node reads
 Entry = tuple[int, Channel, Any]  # stamp (us), where to, message
 
 
@@ -38,8 +40,9 @@ class BagSummary:
 class BagWriter:
     """Messages of rosbags' classes, or their bytes, into a bag that is being written."""
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, writer: Any, folder: Path) -> None:
+        """folder: of the bag, while it is written."""
+        self._writer, self.folder = writer, folder
         self._connections: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
 
@@ -78,7 +81,7 @@ def new_bag(folder: Path) -> Iterator[BagWriter]:
         writer = Writer(bag, version=layout.BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
-            yield BagWriter(writer)
+            yield BagWriter(writer, bag)
         shutil.move(bag, folder)
 
 
@@ -98,6 +101,7 @@ def write_bag(source: BagSource, sequence: Sequence | None, out: Path) -> BagSum
     with new_bag(out) as bag:
         static = messages.static_transforms(start_us, map_from_odom, source.mounts())
         bag.write(start_us, layout.TF_STATIC, static)
+        save_rig(bag.folder / RIG, source.rig(messages.FORWARD_FROM_NUSCENES))
         streams = [
             _ego(poses, inverse(map_from_odom)), _imu(source), _sensors(source), _annotations(tracks),
             _occupancy(sequence),

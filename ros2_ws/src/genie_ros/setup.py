@@ -28,6 +28,7 @@ setup(
     entry_points={
         "console_scripts": [
             "forecast_node = genie_ros.forecast_node:main",
+            "perception_node = genie_ros.perception_node:main",
             "replay = genie_ros.replay:main",
             "recorder = genie_ros.recorder:main",
             "top = genie_ros.top:main",

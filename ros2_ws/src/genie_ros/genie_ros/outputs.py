@@ -5,8 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from genie_msgs.msg import ScenePredictionStatus
+from geometry_msgs.msg import Pose
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64
 
@@ -19,17 +22,25 @@ from perception.types import SceneForecast
 K, V = TypeVar("K"), TypeVar("V")
 
 
-class Once(Generic[K, V]):
-    """The newest of something costly. What is told again has the same voxels: they are turned round once for each
-    inference."""
+class Kept(Generic[K, V]):
+    """The newest few of something costly. The inference thread makes them ready, so that the thread that publishes need
+    not: what it did not get ready is made when it is asked for."""
 
-    def __init__(self) -> None:
-        self._kept: tuple[K, V] | None = None
+    def __init__(self, size: int = 2) -> None:
+        self._size, self._lock = size, Lock()
+        self._values: dict[K, V] = {}
 
     def of(self, key: K, make: Callable[[], V]) -> V:
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, make())
-        return self._kept[1]
+        """Two threads that ask for the same at once both make it: neither waits for the other."""
+        with self._lock:
+            if key in self._values:
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                del self._values[next(iter(self._values))]
+        return value
 
 
 class Outputs:
@@ -46,8 +57,8 @@ class Outputs:
         }
         # The class names do not change; whoever comes later gets them too. The state machine cannot hold them back.
         self._labels = self._publishers[topics.LABELS]
-        self._packed: Once[int, array[int] | array[float]] = Once()
-        self._occupied: Once[tuple[int, int], views.Occupied] = Once()
+        self._packed: Kept[int, array[int] | array[float]] = Kept()
+        self._occupied: Kept[tuple[int, int], views.Occupied] = Kept()
 
     def close(self) -> None:
         for publisher in self._publishers.values():
@@ -58,25 +69,38 @@ class Outputs:
         """Once for each activation."""
         self._labels.publish(views.labels_message())
 
+    def prepare(self, forecast: SceneForecast, horizon_s: float) -> None:
+        """What costs most, for somebody who listens: the voxels in the order of the messages. From any thread."""
+        forecast = self._chosen_steps(forecast)
+        if self._heard(topics.FORECAST):
+            self._packed_of(forecast)
+        if self._heard(topics.POINTS):
+            self._occupied_of(forecast, views.step_nearest(forecast, horizon_s))
+
     def publish(self, tick: Tick, cycle_ms: float, horizon_s: float) -> None:
-        """All messages of a tick. horizon_s: which step the topics of one step show."""
-        frame = self._chosen.ego_frame
-        status = conversions.status_message(tick.status, frame)
+        """All messages of a tick, what cars drive by first. horizon_s: which step the topics of one step show."""
+        status = conversions.status_message(tick.status, self._chosen.ego_frame)
+        forecast = None if tick.forecast is None else self._chosen_steps(tick.forecast)
+        poses = [] if forecast is None else conversions.future_poses(forecast)
+        if forecast is not None:
+            self._publish_future(forecast, poses, status)
         self._publishers[topics.STATUS].publish(status)
+        if forecast is not None:
+            self._publish_views(forecast, poses, views.step_nearest(forecast, horizon_s))
         self._publishers[topics.CYCLE].publish(Float64(data=cycle_ms))
         if tick.status.is_new_inference:
             self._publishers[topics.PROCESSING].publish(Float64(data=tick.status.inference_time_s * 1e3))
             self._publishers[topics.LATENCY].publish(Float64(data=tick.status.input_age_s * 1e3))
-        if tick.forecast is None:
-            return
-        forecast = self._chosen_steps(tick.forecast)
-        poses = conversions.future_poses(forecast)
-        self._publishers[topics.TRAJECTORY].publish(conversions.trajectory_message(forecast, poses, status, frame))
+
+    def _publish_future(self, forecast: SceneForecast, poses: list[Pose], status: ScenePredictionStatus) -> None:
+        frame = self._chosen.ego_frame
         if self._heard(topics.FORECAST):
-            data = self._packed.of(forecast.inference_id, lambda: conversions.forecast_data(forecast.semantics))
-            message = conversions.forecast_message(forecast, data, poses, status, frame)
+            message = conversions.forecast_message(forecast, self._packed_of(forecast), poses, status, frame)
             self._publishers[topics.FORECAST].publish(message)
-        step = views.step_nearest(forecast, horizon_s)
+        self._publishers[topics.TRAJECTORY].publish(conversions.trajectory_message(forecast, poses, status, frame))
+
+    def _publish_views(self, forecast: SceneForecast, poses: list[Pose], step: int) -> None:
+        frame = self._chosen.ego_frame
         for topic, make in (
             (topics.PATH, lambda: views.path_message(forecast, poses, frame)),
             (topics.STEP, lambda: views.step_message(forecast, step, frame)),
@@ -102,6 +126,9 @@ class Outputs:
             trajectory=forecast.trajectory[keep],
             confidence=forecast.confidence[keep],
         )
+
+    def _packed_of(self, forecast: SceneForecast) -> array[int] | array[float]:
+        return self._packed.of(forecast.inference_id, lambda: conversions.forecast_data(forecast.semantics))
 
     def _occupied_of(self, forecast: SceneForecast, step: int) -> views.Occupied:
         return self._occupied.of((forecast.inference_id, step), lambda: views.occupied(forecast.semantics[step]))

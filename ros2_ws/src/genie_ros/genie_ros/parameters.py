@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -119,10 +120,10 @@ class NodeParameters:
     limits: LiveLimits
 
 
-def declare(node: Node) -> None:
+def declare(node: Node, table: dict[str, Parameter]) -> None:
     """Declares all parameters. InputError where a value given from outside has another type or is out of range."""
     try:
-        for name, parameter in PARAMETERS.items():
+        for name, parameter in table.items():
             node.declare_parameter(name, parameter.default, _descriptor(parameter))
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         raise InputError(
@@ -147,18 +148,24 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     return out
 
 
-def read(node: Node) -> NodeParameters:
-    """InputError where a value cannot be used."""
-    value = {name: node.get_parameter(name).value for name in PARAMETERS}
-    for name, parameter in PARAMETERS.items():
+def values(node: Node, table: dict[str, Parameter], needed: tuple[str, ...]) -> dict[str, Any]:
+    """By name. InputError for what is not one of the choices, or empty and needed."""
+    value = {name: node.get_parameter(name).value for name in table}
+    for name, parameter in table.items():
         if parameter.choices and value[name] not in parameter.choices:
             raise InputError(
                 f"{name} is {value[name]!r}", expected=f"one of {', '.join(parameter.choices)}", fix="set the parameter"
             )
-    watch = value["input_profile"] == WITH_CAMERAS
-    for name, needed in (("bundle_path", True), ("rig_path", watch)):
-        if needed and not value[name]:
-            raise InputError(f"{name} is empty", expected=PARAMETERS[name].text, fix="set the parameter")
+    for name in needed:
+        if not value[name]:
+            raise InputError(f"{name} is empty", expected=table[name].text, fix="set the parameter")
+    return value
+
+
+def read(node: Node) -> NodeParameters:
+    """InputError where a value cannot be used."""
+    watch = node.get_parameter("input_profile").value == WITH_CAMERAS
+    value = values(node, PARAMETERS, ("bundle_path", "rig_path") if watch else ("bundle_path",))
     return NodeParameters(
         bundle_path=Path(value["bundle_path"]),
         golden_path=Path(value["golden_path"]) if value["golden_path"] else None,

@@ -20,8 +20,9 @@ from genie.data.bag.read import RawMessage, raw_messages
 from genie.data.sequence import Sequence
 from genie_ros import conversions, qos, topics
 
-_OCCUPANCY, _ODOMETRY, _CAMERA_INFO = (
-    f"{t.type_name.replace('/', '/msg/')}" for t in (topics.OCCUPANCY, topics.ODOMETRY, topics.CAMERA_INFOS[0])
+_OCCUPANCY, _ODOMETRY, _CAMERA_INFO, _IMAGE, _POINTS = (
+    f"{t.type_name.replace('/', '/msg/')}"
+    for t in (topics.OCCUPANCY, topics.ODOMETRY, topics.CAMERA_INFOS[0], topics.IMAGES[0], topics.POINTCLOUD)
 )
 
 
@@ -46,22 +47,29 @@ class Play(Protocol):
 class NodeInputs:
     """Publishers on the inputs of a forecast node. on_odometry: told of each that is published, bytes or message."""
 
-    def __init__(self, node: Node, target: str) -> None:
-        def publisher(topic: topics.Topic) -> Publisher:
-            return node.create_publisher(topic.type, topic.name.replace("~", f"/{target}"), topic.qos)
+    def __init__(self, node: Node, target: str, sensors: str = "") -> None:
+        """sensors: name of the perception node that makes the occupancy; "": the replay has it."""
 
+        def publisher(topic: topics.Topic, of: str = target) -> Publisher:
+            return node.create_publisher(topic.type, topic.name.replace("~", f"/{of}"), topic.qos)
+
+        self.sensors = {t: publisher(t, sensors) for t in topics.PERCEPTION_INPUTS} if sensors else {}
         self.occupancy, self.odometry = publisher(topics.OCCUPANCY), publisher(topics.ODOMETRY)
         self.cameras = [publisher(topic) for topic in topics.CAMERA_INFOS]
         self.on_odometry: Callable[[Any], None] = lambda _: None
 
     def listeners(self) -> int:
-        """How many subscribe to both occupancy and odometry."""
-        return min(self.occupancy.get_subscription_count(), self.odometry.get_subscription_count())
+        """How many subscribe to both occupancy and odometry; with a perception node, to what that takes too. It makes
+        the occupancy: its own publisher on that topic is no listener."""
+        needed = [self.sensors[t] for t in (topics.POINTCLOUD, topics.ODOMETRY)] if self.sensors else []
+        return min(p.get_subscription_count() for p in (self.occupancy, self.odometry, *needed))
 
     def tell_odometry(self, message: Any) -> None:
         """message: an Odometry, or its bytes."""
         self.on_odometry(message)
         self.odometry.publish(message)
+        if self.sensors:
+            self.sensors[topics.ODOMETRY].publish(message)
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,8 @@ class BagPlay:
     def __init__(self, node: Node, inputs: NodeInputs, bag: Path, cameras: list[str]) -> None:
         """
         Args:
-            cameras: names, in the order of the node's rig, whose camera_info goes to its inputs.
+            cameras: names, in the order of the node's rig, whose camera_info goes to its inputs, and whose images to
+                those of the perception node, if `inputs` has one: then its frames are the revolutions of the lidar.
 
         Raises:
             InputError: no bag there, or a damaged one.
@@ -130,6 +139,7 @@ class BagPlay:
         self._node, self._inputs, self._bag = node, inputs, bag
         self._cameras = {f"/{name}/": i for i, name in enumerate(cameras)}
         self._publishers: dict[str, Publisher | None] = {}
+        self._frames = _POINTS if inputs.sensors else _OCCUPANCY
         self._span = self._look()
         frames, count = self._span
         self.name = f"{bag.name}: {frames} frames of {count} messages"
@@ -138,7 +148,7 @@ class BagPlay:
         frames = count = 0
         for message in raw_messages(self._bag):
             count += 1
-            frames += message.type == _OCCUPANCY
+            frames += message.type == self._frames
             if message.topic == TF_STATIC.topic:
                 self._other(message)  # early, so that displays find it
         return frames, count
@@ -146,19 +156,25 @@ class BagPlay:
     def events(self) -> Iterator[PlayEvent]:
         for message in raw_messages(self._bag):
             stamp_us = message.log_us
-            if message.type in (_OCCUPANCY, _ODOMETRY):
-                kind = topics.OCCUPANCY.type if message.type == _OCCUPANCY else topics.ODOMETRY.type
+            if message.type in (self._frames, _ODOMETRY):
+                kind = message_class(message.type)
                 stamp_us = conversions.us_from_time(deserialize_message(message.data, kind).header.stamp)
             yield PlayEvent(
                 message.log_us,
                 lambda m=message: self._publish(m),  # type: ignore[misc]
                 pose_us=stamp_us if message.type == _ODOMETRY else None,
-                frame_us=stamp_us if message.type == _OCCUPANCY else None,
+                frame_us=stamp_us if message.type == self._frames else None,
             )
 
     def _publish(self, message: RawMessage) -> None:
-        if message.type == _OCCUPANCY:
+        if message.type == _OCCUPANCY and not self._inputs.sensors:
             self._inputs.occupancy.publish(message.data)
+        elif message.type == _POINTS and self._inputs.sensors:
+            self._inputs.sensors[topics.POINTCLOUD].publish(message.data)
+        elif message.type == _IMAGE and self._inputs.sensors:
+            for name, index in self._cameras.items():
+                if message.topic.startswith(name):
+                    self._inputs.sensors[topics.IMAGES[index]].publish(message.data)
         elif message.type == _ODOMETRY:
             self._inputs.tell_odometry(message.data)
         elif message.type == _CAMERA_INFO:

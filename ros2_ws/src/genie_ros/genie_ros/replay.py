@@ -112,7 +112,8 @@ def _arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--clock", action="store_true", help="publish /clock")
     parser.add_argument("--lockstep", action="store_true", help="each frame waits for the forecast of the last")
     parser.add_argument("--record", type=Path, help="folder of a new bag for forecasts and odometry")
-    parser.add_argument("--cameras", default="", help="names whose camera_info in the bag goes to the node, in order")
+    parser.add_argument("--cameras", default="", help="names whose camera_info, or images, in the bag go on, in order")
+    parser.add_argument("--sensors", default="", help="name of a perception node that gets images and lidar instead")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for listeners before the start")
     parser.add_argument("--listeners", type=int, default=1, help="how many must subscribe to both inputs")
     parser.add_argument("--target", default="geniedrive", help="name of the node to publish to")
@@ -127,10 +128,12 @@ def run(arguments: list[str]) -> int:
         raise InputError("nothing to play, or two things", expected="--bag, or --dataroot and --scene", fix="give one")
     if options.bag is None and None in (options.dataroot, options.scene):
         raise InputError("nothing to play, or two things", expected="--bag, or --dataroot and --scene", fix="give one")
+    if options.sensors and options.bag is None:
+        raise InputError("--sensors without a bag", expected="--bag: a bag has sensors", fix="make one: geniedrive bag")
     sequence = load(options.dataroot, options.scene, options.source) if options.bag is None else None
     with ros_context(ros_arguments), ExitStack() as opened:
         node = Node("geniedrive_replay")
-        inputs = NodeInputs(node, options.target)
+        inputs = NodeInputs(node, options.target, options.sensors)
         play: Play = (
             BagPlay(node, inputs, options.bag, [name for name in options.cameras.split(",") if name])
             if sequence is None

@@ -14,6 +14,7 @@ from calib.errors import InputError
 from calib.files import write_text
 from genie_ros import topics
 from genie_ros.parameters import PARAMETERS, Parameter
+from genie_ros.perception_parameters import PERCEPTION_PARAMETERS
 from genie_ros.topics import Topic
 
 MARK = re.compile(r"(<!-- made by genie_ros\.tables: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,8 +25,8 @@ def topic_table(of: Iterable[Topic]) -> str:
     return "\n".join(["| topic | type | QoS | what |", "|---|---|---|---|", *rows])
 
 
-def parameter_table() -> str:
-    rows = [f"| `{name}` | {_shown(p.default)} | {_range(p)} | {p.text}{_when(p)} |" for name, p in PARAMETERS.items()]
+def parameter_table(of: dict[str, Parameter]) -> str:
+    rows = [f"| `{name}` | {_shown(p.default)} | {_range(p)} | {p.text}{_when(p)} |" for name, p in of.items()]
     return "\n".join(["| parameter | default | allowed | what |", "|---|---|---|---|", *rows])
 
 
@@ -48,7 +49,10 @@ def filled(text: str) -> str:
     tables = {
         "inputs": topic_table((*topics.INPUTS, *topics.CAMERA_INFOS)),
         "outputs": topic_table(topics.OUTPUTS),
-        "parameters": parameter_table(),
+        "parameters": parameter_table(PARAMETERS),
+        "perception_inputs": topic_table(topics.PERCEPTION_INPUTS),
+        "perception_outputs": topic_table(topics.PERCEPTION_OUTPUTS),
+        "perception_parameters": parameter_table(PERCEPTION_PARAMETERS),
     }
 
     def fill(mark: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from genie_msgs.msg import DrivingCommand, EgoTrajectory, OccupancyForecast, ScenePredictionStatus, SemanticOccupancy
 from nav_msgs.msg import OccupancyGrid, Odometry, Path
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from std_msgs.msg import Empty, Float64, String
 
 from genie_ros import qos
@@ -54,6 +54,18 @@ CAMERA_INFOS = tuple(
     for i in range(CAMERAS)
 )  # fmt: skip
 
+# Of the perception node.
+POINTCLOUD = Topic(
+    "~/input/pointcloud", PointCloud2, qos.SENSOR_INPUT,
+    "a revolution of the lidar in the frame of the rig's: x, y, z (m), intensity (0 to 255)",
+)  # fmt: skip
+IMAGES = tuple(
+    Topic(f"~/input/image{i}", CompressedImage, qos.SENSOR_INPUT, f"JPEG or PNG of camera {i} of the rig, of its size")
+    for i in range(CAMERAS)
+)
+PERCEIVED = Topic("~/output/occupancy", SemanticOccupancy, qos.OUTPUT, "the scene at the stamp, in the ego frame")
+PERCEPTION_INPUTS = (*IMAGES, POINTCLOUD, ODOMETRY)
+
 FORECAST = Topic("~/output/forecast", OccupancyForecast, qos.OUTPUT, "all published steps, confidence, status")
 STATUS = Topic("~/output/status", ScenePredictionStatus, qos.OUTPUT, "with each tick, also in HOLD and FAULT")
 TRAJECTORY = Topic("~/output/ego_trajectory", EgoTrajectory, qos.OUTPUT, "the predicted ego motion (m, m/s, rad/s)")
@@ -80,4 +92,8 @@ LATENCY = Topic(
 DIAGNOSTICS = Topic(
     "/diagnostics", DiagnosticArray, qos.DIAGNOSTICS, "seven components, twice a second and at each change"
 )
+PERCEPTION_DIAGNOSTICS = Topic(
+    "/diagnostics", DiagnosticArray, qos.DIAGNOSTICS, "three components, twice a second and at each change"
+)
+PERCEPTION_OUTPUTS = (PERCEIVED, PERCEPTION_DIAGNOSTICS)
 OUTPUTS = (FORECAST, STATUS, TRAJECTORY, PATH, STEP, POINTS, BEV, LABELS, PROCESSING, CYCLE, LATENCY, DIAGNOSTICS)
