@@ -128,6 +128,7 @@ class LivePerception:
         self._images: dict[str, tuple[int, Decode]] = {}
         self._waiting: deque[tuple[int, NDArray[np.float32] | None]] = deque(maxlen=self._gathers)
         self._framed_us = -1
+        self._since_us: int | None = None  # the first stamp of this stretch
 
     def close(self) -> None:
         self._worker.close()
@@ -151,6 +152,7 @@ class LivePerception:
         elif verdict is not Verdict.ACCEPTED:
             self.rejected += 1
             return verdict
+        self._since_us = self._since_us or stamp_us
         self._clock.observe(stamp_us)
         self._poses.append(stamp_us, world_from_ego)
         self._advance()
@@ -188,11 +190,13 @@ class LivePerception:
     def _judged(self, sensor: str, stamp_us: int) -> Verdict:
         verdict = self._gates[sensor].judge(stamp_us)
         self.rejected += verdict is not Verdict.ACCEPTED
+        if verdict is Verdict.ACCEPTED:
+            self._since_us = self._since_us or stamp_us
         return verdict
 
     def _lidar_silent_at(self, stamp_us: int) -> bool:
         known = [s.stamp_us for s in self._sweeps] + [s for s, points in self._waiting if points is not None]
-        newest = max(known, default=0)
+        newest = max(known, default=self._since_us or stamp_us)  # at the start it is given that time, too
         return not self.reads_lidar or stamp_us - newest > self._limits.max_lidar_age_us
 
     # --- frames ---

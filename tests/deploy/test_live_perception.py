@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,16 +94,31 @@ def test_an_old_image_is_left_out_and_so_is_one_that_is_none(live: LivePerceptio
         raise InputError("no image", expected="one", fix="none")
 
     drive(live, START_US)
+    live.offer_sweep(START_US + 5_000, revolution(0))
     live.offer_image(FRONT, START_US + 10_000, lambda: picture(0))
+    drive(live, START_US + 50_000)
+    assert answer(live).cameras == (FRONT,)
     live.offer_image(LEFT, START_US + 400_000, broken)
     live.offer_image("CAM_BACK", START_US + 400_000, lambda: picture(0)[:450, :800])
-    for stamp_us in range(START_US + 50_000, START_US + 450_001, 50_000):
+    for stamp_us in range(START_US + 100_000, START_US + 450_001, 50_000):
         drive(live, stamp_us)
     live.offer_sweep(START_US + 450_000, revolution(0))
     found = answer(live)
     assert found.cameras == () and found.lidar
     assert [words.split(":")[0] for words in found.refused] == [LEFT, "CAM_BACK"]
     assert "800 x 450, expected 1600 x 900" in found.refused[1]
+
+
+def test_at_the_start_the_lidar_is_waited_for(live: LivePerception) -> None:
+    drive(live, START_US)
+    live.offer_image(FRONT, START_US + 10_000, lambda: picture(0))
+    drive(live, START_US + 50_000)
+    time.sleep(0.2)
+    assert not live.busy and live.take() is None
+    for stamp_us in range(START_US + 100_000, START_US + 600_001, 50_000):
+        drive(live, stamp_us)
+    live.offer_image(FRONT, START_US + 590_000, lambda: picture(0))
+    assert answer(live).stamp_us == START_US + 590_000
 
 
 def test_without_lidar_the_first_camera_that_delivers_sets_the_pace(live: LivePerception) -> None:
