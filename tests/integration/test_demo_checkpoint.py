@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from deploy.export import export
+from deploy.forecaster import BundleForecaster
 from genie.baselines import EgoWarpForecaster
 from genie.checkpoint_forecaster import load_forecaster
 from genie.data.scenes import Scene, choose_scenes, load_scenes
@@ -49,8 +51,7 @@ def threads() -> None:
 
 @pytest.fixture(scope="module")
 def mini(mini_root: Path) -> list[Scene]:
-    """Two of the eight; `geniedrive eval` judges all (docs/benchmarks/accuracy.md)."""
-    return list(load_scenes(mini_root, "stream", ["scene-0061", "scene-1077"]))
+    return list(load_scenes(mini_root, "stream", choose_scenes(mini_root, "stream")))
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,14 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def learned(synthetic: list[Scene]) -> Scores:
-    """Gated, as on the car."""
-    return both(load_forecaster(GOLDEN), synthetic)
+def gated(tmp_path_factory: pytest.TempPathFactory) -> BundleForecaster:
+    """As on the car: exported, on ONNX Runtime. Parity with PyTorch is of other tests."""
+    return BundleForecaster(export(GOLDEN, tmp_path_factory.mktemp("golden") / "bundle").folder)
+
+
+@pytest.fixture(scope="module")
+def learned(gated: BundleForecaster, synthetic: list[Scene]) -> Scores:
+    return both(gated, synthetic)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +89,8 @@ def check(model: list[float], warp: list[float], tracker: list[float]) -> None:
     assert all(m >= t - 1.0 for m, t in zip(model, tracker, strict=True)), told
 
 
-def test_it_beats_ego_warp_on_real_motion(mini: list[Scene]) -> None:
-    check(*(miou(f, mini) for f in (load_forecaster(GOLDEN), EgoWarpForecaster(), TrackerForecaster())))
+def test_it_beats_ego_warp_on_real_motion(gated: BundleForecaster, mini: list[Scene]) -> None:
+    check(*(miou(f, mini) for f in (gated, EgoWarpForecaster(), TrackerForecaster())))
 
 
 def test_it_beats_ego_warp_on_held_out_towns(synthetic: list[Scene], whole: list[float], warp: list[float]) -> None:

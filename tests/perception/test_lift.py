@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from calib.camera import project
+from calib.rig import Rig
 from calib.transforms import apply
 from perception.config import CAMERAS, ModelConfig
 from perception.lift import EVIDENCE, LiftIndex, goes_on, lift, lift_plain
 from perception.lift_table import depth_borders, lifted_grid
 from perception.prepare import STRIDE, RigPlan, plan_rig
-from tests.perception.rigs import nuscenes_rig
 
 CONFIG = ModelConfig()
 
 
 @pytest.fixture(scope="module")
-def plan() -> RigPlan:
-    return plan_rig(nuscenes_rig(), CONFIG)
+def plan(nuscenes_rig: Rig) -> RigPlan:
+    return plan_rig(nuscenes_rig, CONFIG)
 
 
 def test_the_table_points_where_each_camera_sees_the_voxel(plan: RigPlan) -> None:

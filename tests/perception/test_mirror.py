@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from calib.camera import project
+from calib.rig import Rig
 from calib.transforms import apply
 from perception.batches import Batch
 from perception.config import CAMERAS, ModelConfig
@@ -14,13 +15,12 @@ from perception.losses import Truth
 from perception.mirror import mirror, mirror_rig, other_side
 from perception.model import Inputs
 from perception.prepare import STRIDE, plan_rig
-from tests.perception.rigs import nuscenes_rig
 
 CONFIG = ModelConfig()
 
 
-def test_a_point_is_in_the_mirrored_image_where_its_mirror_image_is() -> None:
-    rig = nuscenes_rig()
+def test_a_point_is_in_the_mirrored_image_where_its_mirror_image_is(nuscenes_rig: Rig) -> None:
+    rig = nuscenes_rig
     mirrored, rng = mirror_rig(rig), np.random.default_rng(0)
     points = rng.uniform([-30, -30, -1], [30, 30, 4], (400, 3))
     for camera in rig.cameras:
@@ -32,9 +32,9 @@ def test_a_point_is_in_the_mirrored_image_where_its_mirror_image_is() -> None:
     assert {c.name for c in mirrored.cameras} == set(CAMERAS)
 
 
-def test_lifting_the_mirrored_images_is_the_mirrored_lift() -> None:
-    rig = nuscenes_rig()
-    plain, turned = (LiftIndex.of(plan_rig(r, CONFIG).table) for r in (rig, mirror_rig(rig)))
+def test_lifting_the_mirrored_images_is_the_mirrored_lift(nuscenes_rig: Rig) -> None:
+    rigs = (nuscenes_rig, mirror_rig(nuscenes_rig))
+    plain, turned = (LiftIndex.of(plan_rig(r, CONFIG).table) for r in rigs)
     high, wide = CONFIG.image_height // STRIDE, CONFIG.image_width // STRIDE
     torch.manual_seed(0)
     images = torch.randn(1, 6, 3, high, wide)  # as if features were pixels

@@ -11,24 +11,24 @@ import onnxruntime
 import pytest
 import torch
 
+from calib.rig import Rig
 from perception.config import ModelConfig
 from perception.lift import LiftIndex
 from perception.model import Inputs, OccupancyNet
 from perception.prepare import plan_rig
 from perception.types import NUM_CLASSES
 from perception.voxelize import FEATURES
-from tests.perception.rigs import nuscenes_rig
 
 # Real sizes of grid and images, few channels.
 SMALL = ModelConfig(backbone_width=8, camera_channels=8, bev_channels=16, fine_channels=8)
 
 
 @pytest.fixture(scope="module")
-def inputs() -> Inputs:
+def inputs(nuscenes_rig: Rig) -> Inputs:
     generator = torch.Generator().manual_seed(3)
     lidar = (torch.rand(1, len(FEATURES), 16, 200, 200, generator=generator) < 0.02).to(torch.uint8) * 90
     images = torch.randn(1, 6, 3, 128, 352, generator=generator)
-    return Inputs(lidar, images, torch.ones(1, 6), LiftIndex.of(plan_rig(nuscenes_rig(), SMALL).table))
+    return Inputs(lidar, images, torch.ones(1, 6), LiftIndex.of(plan_rig(nuscenes_rig, SMALL).table))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from calib.errors import InputError
+from calib.rig import Rig
 from perception.checkpoint import load_network, save_checkpoint
 from perception.config import CAMERAS, Config, ModelConfig, TrainConfig, load_config
 from perception.evaluate import CAMERA_ONLY, FUSED, LIDAR_ONLY, evaluate, mean_map
@@ -22,7 +23,6 @@ from perception.report import to_json
 from perception.sampling import frame_names, sample_batch
 from perception.train import learning_rate, train
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
-from tests.perception.rigs import nuscenes_rig
 
 SMALL_IMAGES = ModelConfig(image_width=128, image_height=64, depth_bins=8)
 MODEL = replace(SMALL_IMAGES, backbone_width=4, camera_channels=4, bev_channels=16, fine_channels=8)
@@ -49,9 +49,9 @@ def make(rng: np.random.Generator) -> Frame:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+def store(tmp_path_factory: pytest.TempPathFactory, nuscenes_rig: Rig) -> FrameStore:
     store, rng = FrameStore(tmp_path_factory.mktemp("frames"), MODEL), np.random.default_rng(0)
-    store.write_rig("scene-0001", nuscenes_rig())
+    store.write_rig("scene-0001", nuscenes_rig)
     for token in SCENES["scene-0001"]:
         store.write("scene-0001", token, make(rng))
     return store

@@ -123,7 +123,8 @@ def run_soak(
 ) -> Soak:
     """with_top: `geniedrive top` watches along; what it printed at its end is logs["top"]."""
     root, out = folder / "synth", folder / "heard.npz"
-    generate(root, SynthConfig(scenes=1, seconds=min(20.0, max(4.0, seconds)), seed=0))
+    # Each loop of the replay is a new stretch of data, with half a second of silence: long soaks have long scenes.
+    generate(root, SynthConfig(scenes=1, seconds=min(60.0, max(4.0, seconds)), seed=0))
     scene = next((root / "stream").glob("*.npz")).stem
     parameters = folder / "one_thread.yaml"  # leaves a core to the rest of the graph
     parameters.write_text("geniedrive: {ros__parameters: {threads: 1}}\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Starts the perception node and takes it to `active`. The forecast node: genie.launch.py, as ever.
 
-ros2 launch genie_ros perception.launch.py perception:=/path/to/export rig:=/path/to/rig.yaml pointcloud:=/LIDAR_TOP/points
+ros2 launch genie_ros perception.launch.py perception:=/path/to/export rig:=/path/to/rig.yaml pointcloud:=/top/points
 """
 
 from pathlib import Path

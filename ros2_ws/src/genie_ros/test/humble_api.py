@@ -22,9 +22,9 @@ MODULES: dict[str, set[str]] = {
 }  # fmt: skip
 # Methods and properties of nodes, publishers, subscriptions, executors, clocks, timers, loggers.
 METHODS = {
-    "add_node", "clock", "count_publishers", "create_lifecycle_publisher", "create_guard_condition", "create_publisher",
-    "create_subscription",
-    "create_timer", "debug", "declare_parameter", "destroy_lifecycle_publisher", "destroy_node", "destroy_subscription",
+    "add_node", "clock", "count_publishers", "create_guard_condition", "create_lifecycle_publisher",
+    "create_publisher", "create_subscription", "create_timer", "debug", "declare_parameter",
+    "destroy_lifecycle_publisher", "destroy_node", "destroy_subscription",
     "destroy_timer", "error", "executor", "get_clock", "get_logger", "get_name", "get_parameter",
     "get_publishers_info_by_topic", "get_subscription_count", "get_subscriptions_info_by_topic", "info", "now",
     "on_activate", "on_deactivate", "on_cleanup", "on_configure", "on_shutdown", "publish", "resolve_topic_name",

@@ -18,6 +18,7 @@ import rclpy.timer
 import yaml
 from genie_ros import tables, topics
 from genie_ros.parameters import PARAMETERS
+from genie_ros.perception_parameters import PERCEPTION_PARAMETERS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = sorted((PACKAGE / "genie_ros").glob("*.py"))
@@ -94,7 +95,7 @@ def test_callbacks_take_the_message_alone() -> None:
 def test_the_tables_of_readme_are_those_of_the_code() -> None:
     text = (PACKAGE / "README.md").read_text(encoding="utf-8")
     assert tables.filled(text) == text, "make them anew: python -m genie_ros.tables README.md"
-    for topic in (*topics.INPUTS, *topics.OUTPUTS):
+    for topic in (*topics.INPUTS, *topics.OUTPUTS, *topics.PERCEPTION_INPUTS, *topics.PERCEPTION_OUTPUTS):
         assert f"`{topic.name}`" in text
     stale = text.replace("| `publish_rate` | `30.0`", "| `publish_rate` | `10.0`")
     assert stale != text and tables.filled(stale) == text
@@ -115,7 +116,8 @@ def launch_names(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = [ast.literal_eval(key) for key in node.value.keys if key is not None]
+            constant = [key for key in node.value.keys if isinstance(key, ast.Constant)]
+            found[node.targets[0].id] = [ast.literal_eval(key) for key in constant]
     return found
 
 
@@ -130,6 +132,18 @@ def test_launch_files_are_of_the_node_that_there_is() -> None:
     for executable in re.findall(r'executable="(\w+)"', text + (PACKAGE / "launch/replay.launch.py").read_text()):
         assert executable == "rviz2" or f"{executable} = genie_ros." in setup
     assert {"bag", "bundle", "rviz"} <= set(replay["ARGUMENTS"])
+
+
+def test_the_launch_file_of_perception_is_of_that_node() -> None:
+    launch = launch_names("perception")
+    assert {"namespace", "use_sim_time", "perception", "rig"} <= set(launch["ARGUMENTS"])
+    ours = {t.name for t in (*topics.PERCEPTION_INPUTS, topics.PERCEIVED)}
+    text = (PACKAGE / "launch/perception.launch.py").read_text(encoding="utf-8")
+    images = {topic.name for topic in topics.IMAGES}
+    assert set(launch["REMAPS"]) | images == ours and 'f"~/input/image{i}"' in text
+    for parameter in re.findall(r'"(\w+)": LaunchConfiguration', text):
+        assert parameter in PERCEPTION_PARAMETERS or parameter == "use_sim_time"
+    assert "perception_node = genie_ros." in (PACKAGE / "setup.py").read_text(encoding="utf-8")
 
 
 def test_displays_show_topics_that_there_are() -> None:

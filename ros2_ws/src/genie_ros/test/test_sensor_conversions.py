@@ -8,7 +8,9 @@ from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
 from calib.errors import InputError
 
-KIND = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("_", "<u4"), ("intensity", "<f4"), ("ring", "<u2"), ("p", "<u2")])
+KIND = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("_", "<u4"), ("intensity", "<f4"), ("ring", "<u2"), ("unused", "<u2")]
+)
 
 
 def cloud(count=5, **changes):
@@ -36,7 +38,7 @@ def test_points_are_taken_by_name_whatever_lies_between():
         ({"is_bigendian": True}, "big-endian"),
         ({"width": 6}, "for 6 points"),
         ({"row_step": 999}, "without padding"),
-        ({"fields": [PointField(name="x", offset=0, datatype=PointField.FLOAT64, count=1)]}, "without x, y, z, intensity"),
+        ({"fields": [PointField(name="x", offset=0, datatype=PointField.FLOAT64, count=1)]}, "without x, y, z, inten"),
     ],
 )
 def test_points_of_another_layout_are_refused(changes, says):
