@@ -14,7 +14,7 @@ from calib.errors import CheckFailed
 from deploy.spec import GATE, STATE_IN, TICK, Manifest, tick_of
 from genie.attention import key_width
 
-_UNCOUNTED = ("Conv", "ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
+_UNCOUNTED = ("ConvTranspose", "Einsum", "QLinearMatMul", "MatMulInteger")
 
 
 class CacheBytes(NamedTuple):
@@ -36,7 +36,7 @@ def static_shapes(path: Path) -> tuple[onnx.GraphProto, dict[str, tuple[int, ...
 
 
 def macs(path: Path) -> int:
-    """Multiply-accumulates of a graph's MatMul and Gemm nodes, from its static shapes: of all its products of matrices.
+    """Multiply-accumulates of a graph's MatMul, Gemm and Conv nodes, from its static shapes: of all that multiplies.
 
     Raises:
         CheckFailed: another operator does, or a shape is unknown.
@@ -46,15 +46,19 @@ def macs(path: Path) -> int:
     for node in graph.node:
         if node.op_type in _UNCOUNTED:
             raise CheckFailed(f"{node.op_type} ({node.name}) of {path.name} multiplies, and is not counted")
-        if node.op_type in ("MatMul", "Gemm"):
+        if node.op_type in ("MatMul", "Gemm", "Conv"):
             total += _of_node(node, shapes, path)
     return total
 
 
 def _of_node(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], path: Path) -> int:
     left, out = shapes.get(node.input[0]), shapes.get(node.output[0])
+    if node.op_type == "Conv":  # of each output: the kernel, over the channels of its group
+        left = shapes.get(node.input[1])
     if not left or out is None or 0 in (*left, *out):
         raise CheckFailed(f"the shape of {node.op_type} ({node.name}) of {path.name} is unknown: {left} -> {out}")
+    if node.op_type == "Conv":
+        return math.prod(out) * math.prod(left[1:])
     turned = any(a.name == "transA" and a.i for a in node.attribute)
     return math.prod(out) * left[0 if turned else -1]
 

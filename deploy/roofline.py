@@ -25,13 +25,20 @@ import onnx
 from calib.errors import InputError
 from calib.files import write_text
 from deploy.bench_macs import macs, static_shapes
+from deploy.perception_spec import PERCEIVE, is_perception_export, read_perception_manifest
 from deploy.spec import GATE, PRECISIONS, TICK, Manifest, read_manifest, tick_of
 
 _DENSE_OF_SPARSE, _FP16_OF_INT8, _FP32_OF_INT8 = 1 / 2, 1 / 2, 1 / 16
 _FULL_BANDWIDTH, _FULL_CLOCK = 204.8e9, 3200.0
 _FLOAT_BYTES = {"fp32": 4, "fp16": 2, "int8": 2}  # of what is not an operand of a product
 _OPERAND_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
-_PRODUCTS = ("MatMul", "Gemm")
+_PRODUCTS = ("MatMul", "Gemm", "Conv")
+# Of a frame on the car, what each stage is held to: ms, how often, and the graph that it runs; None: the host's own work.
+BUDGET = (
+    ("perception", 20.0, "12 Hz", PERCEIVE),
+    ("world model", 8.0, "30 Hz", "gate + tick_256"),
+    ("before and after them", 5.0, "30 Hz", None),
+)
 
 
 @dataclass(frozen=True)
@@ -128,10 +135,13 @@ class Counted(NamedTuple):
     traffic: dict[str, Traffic]
 
 
-def count(bundle: Path, manifest: Manifest) -> dict[str, Counted]:
+def count(paths: Mapping[str, Path]) -> dict[str, Counted]:
     """By name of graph."""
-    paths = {name: Path(bundle) / graph.file for name, graph in manifest.graphs.items()}
     return {n: Counted(macs(p), {of: traffic(p, of) for of in PRECISIONS}) for n, p in paths.items()}
+
+
+def graphs_of(bundle: Path, manifest: Manifest) -> dict[str, Path]:
+    return {name: Path(bundle) / graph.file for name, graph in manifest.graphs.items()}
 
 
 def steps_of(manifest: Manifest) -> dict[str, tuple[str, ...]]:
@@ -148,7 +158,14 @@ def write_roofline(out: Path, bundles: Iterable[Path], command: str) -> None:
         InputError: a bundle is not one, or not of fp32: the bytes of the others follow from its tensors.
     """
     parts = [_HEADER.format(command=command)]
+    bounds: dict[str, dict[str, tuple[float, float]]] = {}
     for bundle in bundles:
+        if is_perception_export(bundle):
+            told = read_perception_manifest(bundle)
+            counted = count({PERCEIVE: Path(bundle) / told.graph.file})
+            parts.append(_page(f"Perception (bundle {told.bundle_id})", {PERCEIVE: (PERCEIVE,)}, counted))
+            bounds |= _bounds({PERCEIVE: (PERCEIVE,)}, counted)
+            continue
         manifest = read_manifest(bundle)
         if manifest.precision != "fp32":
             raise InputError(
@@ -157,7 +174,11 @@ def write_roofline(out: Path, bundles: Iterable[Path], command: str) -> None:
                 fix="export with fp32, which tells all",
                 path=bundle,
             )
-        parts.append(_page(manifest, count(bundle, manifest)))
+        counted, steps = count(graphs_of(bundle, manifest)), steps_of(manifest)
+        title = f"{manifest.config.name}, {manifest.form} form (bundle {manifest.bundle_id})"
+        parts.append(_page(title, steps, counted))
+        bounds |= _bounds(steps, counted)
+    parts.append(_budget(bounds))
     write_text(out, "\n".join(parts))
 
 
@@ -165,7 +186,7 @@ _HEADER = """# Roofline of Jetson AGX Orin 64GB
 
 **Computed, not measured.** The least time of a tick from what its graphs multiply and move, and NVIDIA's peaks of the
 GPU in each power mode (sources: [roofline.py](../../deploy/roofline.py)). No kernel reaches a peak, and launches, the
-host's part and perception are not in it. On an Orin nothing has been measured yet.
+host's part are not in it. On an Orin nothing has been measured yet.
 
 "least" is the longer of arithmetic (products of matrices, at the peak without sparsity) and of moving weights, state,
 inputs and outputs once. "unfused" is the memory's time if every operator read and wrote all its tensors. A real engine
@@ -175,9 +196,44 @@ lies beyond the first; a good one, below the second. int8: operands of products 
 """
 
 
-def _page(manifest: Manifest, counted: Mapping[str, Counted]) -> str:
+def _bounds(
+    steps: Mapping[str, tuple[str, ...]], counted: Mapping[str, Counted]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Of each step in fp16, by power mode: least and unfused, ms."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for title, graphs in steps.items():
+        for mode in MODES:
+            each = [bound(counted[g].macs, counted[g].traffic["fp16"], mode, "fp16") for g in graphs]
+            least, unfused = sum(b.seconds for b in each), sum(b.unfused for b in each)
+            found.setdefault(title, {})[mode.name] = (1e3 * least, 1e3 * unfused)
+    return found
+
+
+def _budget(bounds: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """What each stage of a frame may take on the car, beside the bounds in fp16 of the graphs that were given."""
     rows = []
-    for title, graphs in steps_of(manifest).items():
+    for stage, allowed, rate, graph in BUDGET:
+        computed = bounds.get(graph or "", {})
+        cells = [f"{computed[m.name][0]:.2f} / {computed[m.name][1]:.1f}" if computed else "" for m in MODES]
+        rows.append(f"| {stage} | {rate} | {allowed:g} ms | {graph or 'the host'} | " + " | ".join(cells) + " | not measured |")
+    modes = " | ".join(f"{mode.name}, ms" for mode in MODES)
+    return "\n".join(
+        [
+            "## Budget of a frame",
+            "",
+            "fp16, least / unfused as above; the world model with the third of its buckets.",
+            "",
+            f"| stage | rate | allowed | graph | {modes} | on an Orin |",
+            "|---|---|---:|---|" + "---:|" * len(MODES) + "---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _page(name: str, steps: Mapping[str, tuple[str, ...]], counted: Mapping[str, Counted]) -> str:
+    rows = []
+    for title, graphs in steps.items():
         multiplied = sum(counted[g].macs for g in graphs)
         for precision in PRECISIONS:
             each = [counted[g].traffic[precision] for g in graphs]
@@ -192,7 +248,7 @@ def _page(manifest: Manifest, counted: Mapping[str, Counted]) -> str:
     modes = " | ".join(f"{mode.name}, ms" for mode in MODES)
     return "\n".join(
         [
-            f"## {manifest.config.name}, {manifest.form} form (bundle {manifest.bundle_id})",
+            f"## {name}",
             "",
             "ms: least, where the tick is limited by (a)rithmetic or (m)emory / unfused.",
             "",

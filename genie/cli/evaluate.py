@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from genie.cli import perception
+from genie.cli import perception, sensors
 from genie.cli.default_group import DefaultGroup
 from genie.cli.names import split_names
 
@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(cls=DefaultGroup, rich_markup_mode=None)
     group.command("forecast", epilog="`geniedrive eval perception --help`: of what is perceived.")(evaluate)
     group.command("perception")(perception.evaluate)
-    app.add_typer(group, name="eval", help="Score forecasts; `eval perception`: what is perceived.")
+    group.command("sensors")(sensors.evaluate)
+    app.add_typer(group, name="eval", help="Score forecasts; `eval perception`, `eval sensors`: what is perceived, and forecasts from it.")
 
 
 def evaluate(

@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.bench_macs import macs
-from deploy.roofline import MODES, PRECISIONS, Mode, Traffic, bound, count, steps_of, traffic
+from deploy.roofline import MODES, PRECISIONS, Mode, Traffic, bound, count, graphs_of, steps_of, traffic
 from deploy.spec import read_manifest
+from tests.small_perception import LIDAR_ALONE, export_small
 
 
 def test_the_peaks_are_those_that_nvidia_gives_for_the_module() -> None:
@@ -66,7 +67,7 @@ def test_of_a_real_bundle_every_tick_in_every_mode(
     bundle: Path, tmp_path: Path, geniedrive: Callable[..., int]
 ) -> None:
     manifest, out = read_manifest(bundle), tmp_path / "roofline.md"
-    counted = count(bundle, manifest)
+    counted = count(graphs_of(bundle, manifest))
     for found in counted.values():
         fp32, fp16, int8 = (found.traffic[precision] for precision in PRECISIONS)
         assert fp32.least > fp16.least > int8.least and fp32.most > fp16.most > int8.most
@@ -79,3 +80,26 @@ def test_of_a_real_bundle_every_tick_in_every_mode(
         r"^\| (gate \+ tick_\d+) \| (\w+) \| \d+ \| [\d.]+ / \d+(?: \| [\d.]+ [am] / [\d.]+){4} \|$", page, re.M
     )
     assert rows == [(title, precision) for title in steps_of(manifest) for precision in PRECISIONS]
+
+
+def test_a_convolution_counted_by_hand(tmp_path: Path) -> None:
+    """3 x 3, of 4 channels in 2 groups to 6, on 8 x 5 with a border: 6 * 40 outputs of 2 * 9 products each."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 8, 5]) for n, c in (("x", 4), ("y", 6))]
+    weights = [numpy_helper.from_array(np.ones((6, 2, 3, 3), np.float32), "w")]
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=2, pads=[1, 1, 1, 1])
+    graph = helper.make_graph([node], "convolution", ends[:1], ends[1:], weights)
+    path = tmp_path / "convolution.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    assert macs(path) == 6 * 40 * 2 * 9
+
+
+def test_the_budget_has_the_bounds_of_perception_and_says_that_nothing_was_measured(
+    bundle: Path, tmp_path: Path, geniedrive: Callable[..., int]
+) -> None:
+    perception, out = export_small(tmp_path, LIDAR_ALONE), tmp_path / "roofline.md"
+    assert geniedrive("roofline", bundle, perception, "--out", out) == 0
+    page = out.read_text(encoding="utf-8")
+    budget = page[page.index("## Budget of a frame") :]
+    assert re.search(r"\| perception \| 12 Hz \| 20 ms \| perceive(?: \| [\d.]+ / [\d.]+){4} \| not measured \|", budget)
+    assert re.search(r"\| world model \| 30 Hz \| 8 ms \| gate \+ tick_256(?: \| [\d.]+ / [\d.]+){4} \| not measured \|", budget)
+    assert re.search(r"\| before and after them \| 30 Hz \| 5 ms \| the host(?: \|  ){4} \| not measured \|", budget)

@@ -108,11 +108,12 @@ class BagSource:
                 found.setdefault(sensor["channel"], (sensor["modality"], pose))
         return dict(sorted(found.items()))
 
-    def rig(self, lidar_from_nuscenes: NDArray[np.float64]) -> Rig:
+    def rig(self, lidar_from_nuscenes: NDArray[np.float64] | None = None) -> Rig:
         """The scene's sensors as rig.
 
         Args:
-            lidar_from_nuscenes: [4, 4], from nuScenes' lidar frame to the one that the points are written in.
+            lidar_from_nuscenes: [4, 4], from nuScenes' lidar frame to the one of the points, if that is
+                another one.
         """
         found: dict[str, Any] = {}
         sizes: dict[str, tuple[int, int]] = {}
@@ -123,7 +124,7 @@ class BagSource:
             if record["width"] and record["height"]:
                 sizes.setdefault(channel, (int(record["width"]), int(record["height"])))
         rig = rig_from_nuscenes(self.scene, [found[channel] for channel in sorted(found)], self.nusc.sensor, sizes)
-        for lidar in rig.lidars:
+        for lidar in rig.lidars if lidar_from_nuscenes is not None else ():
             rig = rig.with_mount(lidar.name, lidar.mount.ego_from_sensor @ inverse(lidar_from_nuscenes))
         return rig
 
