@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perception.backbone import BasicBlock
-from perception.types import GRID, NUM_CLASSES
+from perception.types import FREE, GRID, NUM_CLASSES
 
 GROUPS = 8
 
@@ -74,6 +74,13 @@ class HeightHead(nn.Module):
         assert isinstance(bias, Tensor)
         share = (counts + 1.0) / (counts + 1.0).sum(0, keepdim=True)
         bias.copy_(share.log().flatten())
+
+    @torch.no_grad()
+    def shift_free(self, bias: float) -> None:
+        """Adds to the logit of free, at every height."""
+        last = self.logits[-1].bias
+        assert isinstance(last, Tensor)
+        last.view(NUM_CLASSES, -1)[FREE] += bias
 
     def forward(
         self, cells: Float[Tensor, "B C I J"], fine: Float[Tensor, "B F X Y"] | None

@@ -31,13 +31,14 @@ _LEAST, _MOST = 1e-3, 1 - 1e-3  # probabilities nearer to 0 or 1 are no surer th
 
 @dataclass(frozen=True)
 class SteadyConfig:
-    """Log-odds, but for `fades_s`."""
+    """Log-odds, but for `fades_s` and `class_looks`."""
 
     clear_look: float = 4.0  # the most that one look weighs
     known: float = 2.0  # the most that the past weighs: less than a clear look
     expected: float = 1.0  # the most that a forecast weighs
     margin: float = 0.3  # beyond the middle, before a voxel changes
     fades_s: float = 0.5  # what is known falls to 1/e in this time, without a look that confirms it
+    class_looks: float = 3.0  # so many looks at most that agreed on a class must be outweighed before it is another
 
 
 class Look(NamedTuple):
@@ -68,6 +69,7 @@ class SteadyOccupancy:
         heights = GRID.shape[2]
         self._log_odds = np.zeros((LATTICE, LATTICE, heights), np.float32)
         self._classes = np.full((LATTICE, LATTICE, heights), FREE, np.uint8)
+        self._votes = np.zeros((LATTICE, LATTICE, heights), np.float32)  # how many looks more for the class than against
         self._shown = np.zeros((LATTICE, LATTICE, heights), bool)
         self._corner: NDArray[np.int64] | None = None  # world cell of the lattice's lowest corner
         self._stamp_us: int | None = None
@@ -92,7 +94,9 @@ class SteadyOccupancy:
             total += self._expectation(expected, world_from_ego)
         was = self._shown[here]
         occupied = np.where(was, total > -config.margin, total > config.margin)
-        named = np.where(look.semantics != FREE, look.semantics, self._classes[here])
+        held, believed = self._classes[here], self._votes[here] >= 1
+        # Nothing but another look at the same place can tell one class from another: a majority of looks decides.
+        named = np.where((look.semantics != FREE) & ~(believed & (held != FREE)), look.semantics, held)
         # Nothing ever named it, and the network hesitates: it is left out rather than given a class by guess.
         semantics = np.where(occupied, named, np.uint8(FREE)).astype(np.uint8)
         self._remember(weight, look.semantics, semantics != FREE, world_from_ego)
@@ -100,7 +104,9 @@ class SteadyOccupancy:
 
     def _fade(self, stamp_us: int) -> None:
         if self._stamp_us is not None:
-            self._log_odds *= np.float32(np.exp(-(stamp_us - self._stamp_us) * 1e-6 / self._config.fades_s))
+            fading = np.float32(np.exp(-(stamp_us - self._stamp_us) * 1e-6 / self._config.fades_s))
+            self._log_odds *= fading
+            self._votes *= fading
         self._stamp_us = stamp_us
 
     def _follow(self, world_from_ego: NDArray[np.float64]) -> None:
@@ -111,7 +117,8 @@ class SteadyOccupancy:
             new, old = int(corner[axis]), int(before[axis])
             first, beyond = (max(old + LATTICE, new), new + LATTICE) if new > old else (new, min(old, new + LATTICE))
             cells = np.arange(first, beyond) % LATTICE
-            for part, unknown in ((self._log_odds, 0.0), (self._classes, FREE), (self._shown, False)):
+            parts = ((self._log_odds, 0.0), (self._classes, FREE), (self._votes, 0.0), (self._shown, False))
+            for part, unknown in parts:
                 np.moveaxis(part, axis, 0)[cells] = unknown
         self._corner = corner
 
@@ -148,8 +155,11 @@ class SteadyOccupancy:
         there = tuple(index[inside] for index in columns)
         limit = self._config.known
         self._log_odds[here] = np.clip(self._log_odds[here] + weight[there], -limit, limit)
-        seen = named[there]
-        self._classes[here] = np.where(seen != FREE, seen, self._classes[here])
+        seen, held, votes = named[there], self._classes[here], self._votes[here]
+        votes = np.where(seen == FREE, votes, votes + np.where(seen == held, 1, -1)).astype(np.float32)
+        changed = votes < 0
+        self._classes[here] = np.where(changed | (held == FREE) & (seen != FREE), seen, held)
+        self._votes[here] = np.minimum(np.abs(votes), self._config.class_looks)
         self._shown[here] = shown[there]
 
 

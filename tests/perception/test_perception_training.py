@@ -21,6 +21,7 @@ from perception.model import OccupancyNet
 from perception.prepare import STRIDE, UNKNOWN_DEPTH
 from perception.report import to_json
 from perception.sampling import frame_names, sample_batch
+from perception.settle import CANDIDATES, free_bias
 from perception.train import learning_rate, train
 from perception.types import CLASS_NAMES, DRIVEABLE, FREE, GRID
 
@@ -144,3 +145,16 @@ def test_a_checkpoint_of_the_world_model_is_not_taken_for_one(tmp_path: Path) ->
     with pytest.raises(InputError, match="geniedrive-1"):
         read_checkpoint(path)
     assert mean_iou(np.zeros((18, 18), np.int64)).valid is False and len(CAMERAS) == 6
+
+
+def test_the_bias_of_free_is_the_one_with_the_best_occupied_iou(store: FrameStore, run: Path) -> None:
+    """As shifting the network itself, and scoring it, finds."""
+    model = load_network(run).model
+    sensors, scores = (LIDAR_ONLY, CAMERA_ONLY, FUSED), {}
+    for bias in CANDIDATES:
+        model.head.shift_free(bias)
+        rows = evaluate(model, store, SCENES, sensors)[-3:]
+        scores[bias] = np.mean([occupied_iou(r.tables[mask]).value for r in rows for mask in ("camera", "none")])
+        model.head.shift_free(-bias)
+    assert len(set(scores.values())) > 3
+    assert free_bias(model, store, SCENES) == max(CANDIDATES, key=lambda bias: scores[bias])
