@@ -33,7 +33,7 @@ _FULL_BANDWIDTH, _FULL_CLOCK = 204.8e9, 3200.0
 _FLOAT_BYTES = {"fp32": 4, "fp16": 2, "int8": 2}  # of what is not an operand of a product
 _OPERAND_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
-# Of a frame on the car, what each stage is held to: ms, how often, and the graph that it runs; None: the host's own work.
+# Of a frame on the car, what each stage is held to: ms, how often, and its graph; None: the host's own work.
 BUDGET = (
     ("perception", 20.0, "12 Hz", PERCEIVE),
     ("world model", 8.0, "30 Hz", "gate + tick_256"),
@@ -215,7 +215,8 @@ def _budget(bounds: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
     for stage, allowed, rate, graph in BUDGET:
         computed = bounds.get(graph or "", {})
         cells = [f"{computed[m.name][0]:.2f} / {computed[m.name][1]:.1f}" if computed else "" for m in MODES]
-        rows.append(f"| {stage} | {rate} | {allowed:g} ms | {graph or 'the host'} | " + " | ".join(cells) + " | not measured |")
+        what = (stage, rate, f"{allowed:g} ms", graph or "the host", *cells, "not measured")
+        rows.append(f"| {' | '.join(what)} |")
     modes = " | ".join(f"{mode.name}, ms" for mode in MODES)
     return "\n".join(
         [

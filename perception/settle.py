@@ -1,8 +1,8 @@
 """Where free ends, settled after training: the network's bias of the class free.
 
-The losses weigh rare classes more and what nobody sees hardly at all, so the likeliest class is occupied too often. One
-number mends most of that, and with it the probability that a voxel is occupied, which whatever adds up looks needs to be
-right at one half.
+The losses weigh rare classes more and what nobody sees hardly at all, so the likeliest class is occupied too often.
+One number mends most of that, and with it the probability that a voxel is occupied: whatever adds up looks needs it to
+be right at one half.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ class SteadyConfig:
     """Log-odds, but for `fades_s` and `class_looks`."""
 
     clear_look: float = 4.0  # the most that one look weighs
-    known: float = 2.0  # the most that the past weighs: less than a clear look
+    known: float = 3.0  # the most that the past weighs: less than a clear look
     expected: float = 1.0  # the most that a forecast weighs
-    margin: float = 0.3  # beyond the middle, before a voxel changes
-    fades_s: float = 0.5  # what is known falls to 1/e in this time, without a look that confirms it
-    class_looks: float = 3.0  # so many looks at most that agreed on a class must be outweighed before it is another
+    margin: float = 0.5  # beyond the middle, before a voxel changes
+    fades_s: float = 1.0  # what is known falls to 1/e in this time, without a look that confirms it
+    class_looks: float = 8.0  # so many looks at most that agreed on a class must be outweighed before it is another
 
 
 class Look(NamedTuple):
@@ -69,7 +69,7 @@ class SteadyOccupancy:
         heights = GRID.shape[2]
         self._log_odds = np.zeros((LATTICE, LATTICE, heights), np.float32)
         self._classes = np.full((LATTICE, LATTICE, heights), FREE, np.uint8)
-        self._votes = np.zeros((LATTICE, LATTICE, heights), np.float32)  # how many looks more for the class than against
+        self._votes = np.zeros((LATTICE, LATTICE, heights), np.float32)  # looks for the class, less those against it
         self._shown = np.zeros((LATTICE, LATTICE, heights), bool)
         self._corner: NDArray[np.int64] | None = None  # world cell of the lattice's lowest corner
         self._stamp_us: int | None = None

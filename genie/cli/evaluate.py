@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     group.command("forecast", epilog="`geniedrive eval perception --help`: of what is perceived.")(evaluate)
     group.command("perception")(perception.evaluate)
     group.command("sensors")(sensors.evaluate)
-    app.add_typer(group, name="eval", help="Score forecasts; `eval perception`, `eval sensors`: what is perceived, and forecasts from it.")
+    app.add_typer(group, name="eval", help="Score forecasts, what is perceived (`perception`), and both (`sensors`).")
 
 
 def evaluate(

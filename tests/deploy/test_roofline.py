@@ -100,6 +100,7 @@ def test_the_budget_has_the_bounds_of_perception_and_says_that_nothing_was_measu
     assert geniedrive("roofline", bundle, perception, "--out", out) == 0
     page = out.read_text(encoding="utf-8")
     budget = page[page.index("## Budget of a frame") :]
-    assert re.search(r"\| perception \| 12 Hz \| 20 ms \| perceive(?: \| [\d.]+ / [\d.]+){4} \| not measured \|", budget)
-    assert re.search(r"\| world model \| 30 Hz \| 8 ms \| gate \+ tick_256(?: \| [\d.]+ / [\d.]+){4} \| not measured \|", budget)
-    assert re.search(r"\| before and after them \| 30 Hz \| 5 ms \| the host(?: \|  ){4} \| not measured \|", budget)
+    figures = r"(?: \| [\d.]+ / [\d.]+){4} \| not measured \|"
+    assert re.search(r"\| perception \| 12 Hz \| 20 ms \| perceive" + figures, budget)
+    assert re.search(r"\| world model \| 30 Hz \| 8 ms \| gate \+ tick_256" + figures, budget)
+    assert re.search(r"\| before and after them \| 30 Hz \| 5 ms \| the host \|(?:  \|){4} not measured \|", budget)

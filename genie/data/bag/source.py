@@ -124,7 +124,9 @@ class BagSource:
             if record["width"] and record["height"]:
                 sizes.setdefault(channel, (int(record["width"]), int(record["height"])))
         rig = rig_from_nuscenes(self.scene, [found[channel] for channel in sorted(found)], self.nusc.sensor, sizes)
-        for lidar in rig.lidars if lidar_from_nuscenes is not None else ():
+        if lidar_from_nuscenes is None:
+            return rig
+        for lidar in rig.lidars:
             rig = rig.with_mount(lidar.name, lidar.mount.ego_from_sensor @ inverse(lidar_from_nuscenes))
         return rig
 
