@@ -107,6 +107,18 @@ def test_a_forecast_tells_where_the_look_hesitates_and_a_clear_look_overrules_it
     assert (SteadyOccupancy().update(clear, pose, 0, forecast).semantics == FREE).all()
 
 
+def test_a_class_is_told_by_a_majority_of_looks() -> None:
+    """One look that names the same voxels otherwise changes nothing; looks that go on doing so are believed."""
+    steady, pose = SteadyOccupancy(), np.eye(4)
+    scene = world_at(pose)
+    other = np.where(scene == FREE, scene, np.uint8(CAR))
+    names = [scene, scene, scene, other, scene, other, *[other] * 12]
+    told = [steady.update(clearly(look), pose, t * STEP_US).semantics for t, look in enumerate(names)]
+    for semantics in told[:6]:
+        np.testing.assert_array_equal(semantics, scene)
+    np.testing.assert_array_equal(told[-1], other)
+
+
 def test_stamps_go_on_and_a_reset_forgets() -> None:
     steady, pose = SteadyOccupancy(), np.eye(4)
     scene = world_at(pose)
