@@ -20,7 +20,8 @@ MINUTE_S = 60.0
 @dataclass(frozen=True)
 class Inferred:
     """problems: why the forecast must not be published; empty where nothing is wrong. command: what the model was
-    told. columns: how many of its columns the model computed, 0 where that is always all."""
+    told. seconds: of the engine, the judgement and what was prepared. columns: how many of its columns the model
+    computed, 0 where that is always all."""
 
     forecast: SceneForecast
     command: Command | None

@@ -14,6 +14,7 @@ from genie.cli.names import split_names
 
 if TYPE_CHECKING:
     from genie.evaluation.extras import Extras
+    from genie.evaluation.rollout import Evaluation
     from genie.forecaster import Forecaster
 
 
@@ -81,11 +82,10 @@ def evaluate(
     from rich.progress import track
 
     from calib.errors import InputError
-    from calib.files import write_json
     from genie.data.scenes import choose_scenes, load_scenes
     from genie.evaluation import rollout
     from genie.evaluation.extras import Extras
-    from genie.evaluation.report import score_table, to_json
+    from genie.evaluation.report import score_table
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, split_names(scenes) or None)
@@ -111,8 +111,15 @@ def evaluate(
     if reliability is not None:
         _draw_reliability(reliability, {r.model: e for r, e in zip(results, extras, strict=True)})
     if json_file is not None:
-        values = [to_json(result) | extra.as_tree() for result, extra in zip(results, extras, strict=True)]
-        write_json(json_file, values[0] if len(values) == 1 else values)
+        _write_scores(json_file, results, extras)
+
+
+def _write_scores(path: Path, results: list[Evaluation], extras: list[Extras]) -> None:
+    from calib.files import write_json
+    from genie.evaluation.report import to_json
+
+    values = [to_json(result) | extra.as_tree() for result, extra in zip(results, extras, strict=True)]
+    write_json(path, values[0] if len(values) == 1 else values)
 
 
 def _recorded(path: Path) -> Forecaster:

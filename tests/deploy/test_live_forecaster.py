@@ -186,3 +186,22 @@ def test_an_external_clock_sees_latency_and_never_believes_the_future() -> None:
         assert live.tick().status.level is Level.HOLD
     finally:
         live.close()
+
+
+def test_what_a_tick_should_not_wait_for_is_prepared_in_the_other_thread_of_good_forecasts_alone() -> None:
+    import threading
+
+    prepared: list[tuple[int, str]] = []
+    engine = StandInEngine()
+    bench = Bench(engine, None)  # type: ignore[arg-type]
+    bench.live = LiveForecaster(
+        engine,
+        DataClock(lambda: bench.seconds),
+        LiveLimits(),
+        prepare=lambda forecast: prepared.append((forecast.inference_id, threading.current_thread().name)),
+        monotonic_s=lambda: bench.seconds,
+    )
+    bench.frame(0)
+    new = bench.tick_when_new()
+    assert prepared == [(new.status.inference_id, "inference")]
+    bench.live.close()

@@ -18,6 +18,8 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from calib.errors import InputError
+from calib.rig_file import load_rig
+from genie.data.bag.write import RIG
 from genie.data.sequence import Sequence
 from genie_ros import conversions, qos
 from genie_ros.lockstep import ForecastEar
@@ -131,11 +133,14 @@ def run(arguments: list[str]) -> int:
     if options.sensors and options.bag is None:
         raise InputError("--sensors without a bag", expected="--bag: a bag has sensors", fix="make one: geniedrive bag")
     sequence = load(options.dataroot, options.scene, options.source) if options.bag is None else None
+    names = [name for name in options.cameras.split(",") if name]
+    if options.sensors and not names:
+        names = [camera.name for camera in load_rig(options.bag / RIG).cameras]
     with ros_context(ros_arguments), ExitStack() as opened:
         node = Node("geniedrive_replay")
         inputs = NodeInputs(node, options.target, options.sensors)
         play: Play = (
-            BagPlay(node, inputs, options.bag, [name for name in options.cameras.split(",") if name])
+            BagPlay(node, inputs, options.bag, names)
             if sequence is None
             else ScenePlay(inputs, sequence, options.odometry_rate, options.ego_frame)
         )
