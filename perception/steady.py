@@ -8,8 +8,8 @@ Each voxel's log-odds of being occupied are the sum of
 
 and a voxel changes only when the sum has passed the middle by a margin; its class, when a majority of looks has
 another. Past evidence lies in a lattice that is fixed to the world, so that nothing is resampled twice; it is clamped
-below what one clear look weighs, so that a thing that appears, or leaves, is told at once. Planar: roll, pitch and heave
-of the ego move no evidence.
+below what one clear look weighs, so that a thing that appears, or leaves, is told at once. Planar: roll, pitch and
+heave of the ego move no evidence.
 """
 
 from __future__ import annotations
