@@ -79,13 +79,13 @@ def load_network(path: Path | str) -> Loaded:
 
 
 def check_same_model(stored: files.Stored, wanted: ModelConfig, path: Path) -> None:
-    """A run can only be resumed with the network that began it."""
+    """A run is only resumed, and weights only begun with, by the network that they belong to."""
     have = config_of(stored, path).model
     if have != wanted:
         raise InputError(
             f"a checkpoint of another network: {have}",
             expected=f"{wanted}",
-            fix="resume with the config of the run folder, or train into another --out",
+            fix="use the config of that network, or train another into another --out without it",
             path=path,
         )
 

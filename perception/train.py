@@ -20,7 +20,7 @@ from calib.files import write_text
 from perception.average import MovingAverage
 from perception.backbone import load_resnet18, read_resnet18
 from perception.batches import Batch
-from perception.checkpoint import check_same_model, read_checkpoint, save_checkpoint
+from perception.checkpoint import check_same_model, checkpoint_path, read_checkpoint, save_checkpoint
 from perception.config import Config, TrainConfig, to_tree
 from perception.frames import FrameStore
 from perception.interrupt import Interrupt
@@ -42,12 +42,15 @@ def train(
     seed: int = 0,
     resume: bool = False,
     backbone: Path | None = None,
+    weights: str | Path | None = None,
 ) -> bool:
     """Trains on frames of the store (scene -> tokens) and writes the run folder. Returns False if it was interrupted
     (and saved). Under torchrun each worker takes batches of its own, and the first writes.
 
     Args:
         backbone: ResNet-18 weights of torchvision to begin with.
+        weights: of the whole network to begin with, as `read_checkpoint` takes them: training goes on from there, with
+            a schedule and an optimizer of its own.
 
     Raises:
         InputError: a run folder that is in the way, a checkpoint or a backbone that does not fit, a damaged frame.
@@ -58,6 +61,8 @@ def train(
         model = OccupancyNet(config.model)
         if backbone is not None and model.camera is not None:
             load_resnet18(model.camera.backbone, read_resnet18(backbone), backbone)
+        if weights is not None:
+            begin_with(model, config, weights)
         learner = _Learner(config, model.to(team.device), store, seed, team)
         start = _open_run(run, learner, resume=resume)
         names = frame_names(store, scenes)
@@ -66,16 +71,27 @@ def train(
             write_text(run / "config.yaml", yaml.safe_dump(told, sort_keys=False))
         counts = torch.from_numpy(_class_counts(store, scenes, config.train))
         if not start:
-            model.head.start_from(counts.to(team.device))
+            if weights is None:
+                model.head.start_from(counts.to(team.device))
             learner.average.restore(model.state_dict())
-        weights = class_weights(counts.sum(1).float(), config.train.rarity)
+        of_class = class_weights(counts.sum(1).float(), config.train.rarity)
         with Interrupt() as interrupt:
-            step = _run_steps(learner, names, weights.to(team.device), run, start, interrupt)
+            step = _run_steps(learner, names, of_class.to(team.device), run, start, interrupt)
             if interrupt.asked:
                 print(f"interrupted: saved at step {step}; go on with --resume")
                 return False
         team.wait()
         return True
+
+
+def begin_with(model: OccupancyNet, config: Config, weights: str | Path) -> None:
+    """
+    Raises:
+        InputError: no such checkpoint, or one of another network.
+    """
+    stored, path = read_checkpoint(weights), checkpoint_path(weights)
+    check_same_model(stored, config.model, path)
+    load_weights(model, stored, path)
 
 
 class _Learner:

@@ -28,6 +28,10 @@ def train(
         Optional[Path],  # noqa: UP045
         typer.Option(help="ResNet-18 weights of torchvision to begin with; needs --set model.backbone_width=64."),
     ] = None,
+    weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A run folder, a checkpoint, or shipped weights by name, to begin with: fine-tuning."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
@@ -40,7 +44,7 @@ def train(
     settings = load_config(config, override)
     folder = frames or out.with_name(out.name + "-frames")
     store, found = _frames(dataroot, folder, settings.model, scenes, settings.train.frames_in_memory)
-    if not run_training(settings, store, found, out, seed=seed, resume=resume, backbone=backbone):
+    if not run_training(settings, store, found, out, seed=seed, resume=resume, backbone=backbone, weights=weights):
         return
     save_prior(out / "prior.npz", mean_map(store, found))
     typer.echo(f"trained: {out / 'model.safetensors'}")

@@ -158,3 +158,16 @@ def test_the_bias_of_free_is_the_one_with_the_best_occupied_iou(store: FrameStor
         model.head.shift_free(-bias)
     assert len(set(scores.values())) > 3
     assert free_bias(model, store, SCENES) == max(CANDIDATES, key=lambda bias: scores[bias])
+
+
+def test_training_begins_with_given_weights(store: FrameStore, run: Path, tmp_path: Path) -> None:
+    """No step taken, they are what comes out; those of another network are refused."""
+    none = replace(CONFIG, train=replace(CONFIG.train, steps=0))
+    assert train(none, store, SCENES, tmp_path / "tuned", weights=run)
+    begun, given = load_network(tmp_path / "tuned"), load_network(run)
+    assert begun.step == 0
+    for name, tensor in given.model.state_dict().items():
+        torch.testing.assert_close(begun.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    other = replace(CONFIG, model=replace(MODEL, bev_channels=32))
+    with pytest.raises(InputError, match="another network"):
+        train(other, store, SCENES, tmp_path / "other", weights=run)
