@@ -1,7 +1,7 @@
 """A traced graph without what need not be computed every tick.
 
 constants   what depends on no input (grids, masks, phases, shapes) is computed once, by ONNX Runtime
-no-ops      Identity, and casts to the type that is there
+no-ops      Identity, casts to the type that is there, and of an index to a wider one
 equals      of nodes that do the same to the same, one stays
 
 ONNX Runtime's own offline optimiser is no use here: on a CPU it would write every FP16 operator as a cast, an FP32
@@ -22,6 +22,7 @@ OPSET = 17  # JetPack 6: ScatterND of opset 18 and GridSample of opset 20 are wr
 IR_VERSION = 8  # the one that belongs to opset 17
 # Explicit quantisation stays: compilers read scales and axes off these nodes.
 KEPT = ("QuantizeLinear", "DequantizeLinear")
+GATHERS, RESHAPES = ("Gather", "GatherElements"), ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -91,17 +92,35 @@ def _run(nodes: list[onnx.NodeProto], wanted: list[str], known: dict[str, onnx.T
 def _drop_no_ops(graph: onnx.GraphProto) -> None:
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
     outputs, rest = {o.name for o in graph.output}, []
+    indices = _indices(graph) - outputs
     stands_for: dict[str, str] = {}
     for node in graph.node:
         _rename(node, stands_for)
         no_op = node.op_type == "Identity" or (
-            node.op_type == "Cast" and types.get(node.input[0]) == _attributes(node)["to"]
+            node.op_type == "Cast"
+            and (
+                types.get(node.input[0]) == _attributes(node)["to"]
+                or (node.output[0] in indices and types.get(node.input[0]) == onnx.TensorProto.INT32)
+            )
         )
         if no_op and node.output[0] not in outputs:
             stands_for[node.output[0]] = node.input[0]
         else:
             rest.append(node)
     _replace(graph.node, rest)
+
+
+def _indices(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that nothing reads but gathers, as their index: int32 does as well as int64. Reshapes in between are
+    looked through."""
+    only: dict[str, bool] = {}
+    for node in reversed(graph.node):
+        for position, name in enumerate(node.input):
+            reads = (node.op_type in GATHERS and position == 1) or (
+                node.op_type in RESHAPES and position == 0 and only.get(node.output[0], False)
+            )
+            only[name] = only.get(name, True) and reads
+    return {name for name, is_index in only.items() if is_index}
 
 
 def _merge_equals(graph: onnx.GraphProto) -> None:

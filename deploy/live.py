@@ -24,7 +24,7 @@ from deploy.cameras import NONE_WATCHED, CameraWatch
 from deploy.inference import Inference, Inferred
 from deploy.judge import Facts, judge
 from deploy.live_status import ForecastEngine, Level, LiveLimits, LiveStatus, Tick
-from deploy.poses import PoseHistory, is_jump
+from deploy.odometry import LiveOdometry
 from deploy.stamps import Clock, ClockWatch, StampGate, Verdict
 from genie.command import Command
 from genie.observation import GAP_S
@@ -50,12 +50,10 @@ class LiveForecaster:
         """
         self._engine, self._clock, self._cameras, self._monotonic_s = engine, clock, cameras, monotonic_s
         self._limits = limits = limits or LiveLimits()
-        self._odometry_gate = StampGate(
-            clock, future_tolerance_us=limits.future_tolerance_us, confirmations=limits.restart_confirmations
-        )
+        self._odometry = LiveOdometry(clock, limits)
         self._occupancy_gate = StampGate(clock, future_tolerance_us=limits.future_tolerance_us, confirmations=None)
         self._clock_watch = ClockWatch(clock, limits.max_clock_jump_us, monotonic_s=monotonic_s)
-        self._poses = PoseHistory()
+        self._poses = self._odometry.poses
         self._epoch = 0  # counts the stretches of data; results of an earlier one are dropped
         self._published = self._inferences = self._rejected = self._skipped = 0
         self._command: tuple[Command, float] | None = None
@@ -94,25 +92,17 @@ class LiveForecaster:
     def offer_odometry(self, stamp_us: int, world_from_ego: NDArray[np.float64]) -> Verdict:
         """Takes an ego pose. RESTARTED: the data began anew, and everything before it has been forgotten."""
         self._watch_clock()
-        verdict = self._odometry_gate.judge(stamp_us)
+        verdict, jumped = self._odometry.judge(stamp_us, world_from_ego)
         if verdict is Verdict.RESTARTED:
             self.flush(faults.DATA_RESTARTED)
         elif verdict is not Verdict.ACCEPTED:
             self._rejected += 1
             return verdict
-        elif self._is_jump(stamp_us, world_from_ego):
+        elif jumped:
             self.flush(faults.EGO_JUMP)
-        self._clock.observe(stamp_us)
-        self._poses.append(stamp_us, world_from_ego)
+        self._odometry.append(stamp_us, world_from_ego)
         self._submit_pending()
         return verdict
-
-    def _is_jump(self, stamp_us: int, world_from_ego: NDArray[np.float64]) -> bool:
-        before_us, limits = self._poses.newest_us, self._limits
-        if before_us is None:
-            return False
-        passed_us = stamp_us - before_us
-        return is_jump(self._poses.newest, world_from_ego, passed_us, limits.max_ego_jump_m, limits.max_yaw_jump_rad)
 
     def offer_occupancy(self, stamp_us: int, occupancy: Occupancy) -> Verdict:
         """Takes an observation; it waits for odometry that covers its stamp."""
@@ -151,7 +141,7 @@ class LiveForecaster:
 
     def _watch_clock(self) -> None:
         if self._clock_watch.jumped():
-            self._odometry_gate.forget()
+            self._odometry.forget_stamps()
             self.flush(faults.CLOCK_JUMP)
 
     def _submit_pending(self) -> None:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.rig import Rig
+from deploy.odometry import LiveOdometry
 from deploy.perceive import Perception
-from deploy.poses import PoseHistory, is_jump
 from deploy.stamps import Clock, StampGate, Verdict
 from deploy.worker import LatestOnlyWorker
 from perception.config import CAMERAS
@@ -103,13 +103,11 @@ class LivePerception:
         self.cameras = names
         self.read = tuple(name for name in names if config.camera and name in CAMERAS)
         tolerance = limits.future_tolerance_us
-        self._odometry_gate = StampGate(
-            clock, future_tolerance_us=tolerance, confirmations=limits.restart_confirmations
-        )
+        self._odometry = LiveOdometry(clock, limits)
         self._gates = {
             name: StampGate(clock, future_tolerance_us=tolerance, confirmations=None) for name in ("", *self.cameras)
         }
-        self._poses = PoseHistory()
+        self._poses = self._odometry.poses
         self._epoch = 0
         self.rejected = self.skipped = self.frames = 0
         self._forget()
@@ -146,23 +144,16 @@ class LivePerception:
 
     def offer_odometry(self, stamp_us: int, world_from_ego: NDArray[np.float64]) -> Verdict:
         """Takes an ego pose. RESTARTED, or a jump: everything before it has been forgotten."""
-        verdict = self._odometry_gate.judge(stamp_us)
-        if verdict is Verdict.RESTARTED or (verdict is Verdict.ACCEPTED and self._jumped(stamp_us, world_from_ego)):
+        verdict, jumped = self._odometry.judge(stamp_us, world_from_ego)
+        if verdict is Verdict.RESTARTED or jumped:
             self._forget()
         elif verdict is not Verdict.ACCEPTED:
             self.rejected += 1
             return verdict
         self._since_us = self._since_us or stamp_us
-        self._clock.observe(stamp_us)
-        self._poses.append(stamp_us, world_from_ego)
+        self._odometry.append(stamp_us, world_from_ego)
         self._advance()
         return verdict
-
-    def _jumped(self, stamp_us: int, world_from_ego: NDArray[np.float64]) -> bool:
-        before_us, limits = self._poses.newest_us, self._limits
-        return before_us is not None and is_jump(
-            self._poses.newest, world_from_ego, stamp_us - before_us, limits.max_ego_jump_m, limits.max_yaw_jump_rad
-        )
 
     def offer_sweep(self, stamp_us: int, points: NDArray[np.float32]) -> Verdict:
         """Takes a revolution: float32 [n, 4 or more], x, y, z (m, frame of the rig's lidar), intensity 0..255."""

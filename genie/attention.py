@@ -67,12 +67,13 @@ def join(first: Places, second: Places) -> Places:
     return Places(*(torch.cat([a, b], dim=1) for a, b in zip(first, second, strict=True)))
 
 
-def rotate(x: Float[Tensor, "B N h w"], phase: Places, heads: slice) -> Float[Tensor, "B N h w"]:
-    """Turns the first channels; the others carry content alone. heads: those that `x` has."""
+def rotate(x: Float[Tensor, "B N h w"], phase: Places, heads: slice, more: Tensor) -> Float[Tensor, "B N h w+m"]:
+    """Turns the first channels; the others carry content alone, and `more` [B, N, h, m] follow them: joined here, they
+    cost no copy of all the others. heads: those that `x` has."""
     cos, sin = phase.cos[:, :, heads], phase.sin[:, :, heads]
     pairs = cos.shape[-1]
     first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos, rest, more], dim=-1)
 
 
 class KeyBlock(NamedTuple):
@@ -176,19 +177,20 @@ class Attention(nn.Module):
         else:
             some = slice(first * width, last * width)
             asked = nn.functional.linear(queries, self.query.weight[some], self.query.bias[some])
-        q = rotate(asked.unflatten(2, (-1, width)), place, heads).transpose(1, 2)
-        at = (place.xy - MIDDLE).unsqueeze(1)
+        asked = asked.unflatten(2, (-1, width))
+        at = (place.xy - MIDDLE).unsqueeze(2)
         one = torch.ones_like(at[..., :1])
-        towards = torch.cat([at, one], dim=-1) / self.reach[:, heads] ** 2
+        towards = torch.cat([at, one], dim=-1) / self.reach[:, heads].transpose(1, 2) ** 2
         towards = torch.cat([towards, one.expand_as(towards[..., :1])], dim=-1) / self._scale
-        return torch.cat([q, towards.to(q.dtype).expand(*q.shape[:3], -1)], dim=-1)
+        more = towards.to(asked.dtype).expand(*asked.shape[:3], -1)
+        return rotate(asked, place, heads, more).transpose(1, 2)
 
     def _keys(self, keys: Tensor, place: Places, bias: Tensor, heads: slice) -> Float[Tensor, "B h M w"]:
-        k = rotate(keys.unflatten(2, (self.heads, -1))[:, :, heads], place, heads)
+        k = keys.unflatten(2, (self.heads, -1))[:, :, heads]
         at = (place.xy - MIDDLE).clamp(-FARTHEST, FARTHEST)
         to = at.expand(len(bias), -1, -1).unsqueeze(2)  # one place for all of a batch
         channels = torch.cat([to, -0.5 * (to * to).sum(-1, keepdim=True), bias[:, :, None, None]], dim=-1)
-        return torch.cat([k, channels.to(k.dtype).expand(*k.shape[:3], -1)], dim=-1).transpose(1, 2)
+        return rotate(k, place, heads, channels.to(k.dtype).expand(*k.shape[:3], -1)).transpose(1, 2)
 
     def _split(self, x: Float[Tensor, "B N d"]) -> Float[Tensor, "B h N w"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

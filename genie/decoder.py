@@ -98,7 +98,8 @@ class Invention(nn.Module):
         hidden = self.hidden(self.norm_hidden(nearest + self._away(position - edge)))
         kept = torch.zeros(OPTIONS, device=tokens.device, dtype=hidden.dtype)
         kept[GROUND_GOES_ON] = margin
-        return self.logits(hidden).unflatten(-1, (BLOCKS, HEIGHT, OPTIONS)) + kept
+        bias = self.logits.bias + kept.repeat(BLOCKS * HEIGHT)  # added here, it costs no pass over all logits
+        return nn.functional.linear(hidden, self.logits.weight, bias).unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
 
     def classes(
         self,
@@ -109,13 +110,17 @@ class Invention(nn.Module):
         ground: Int[Tensor, "B G 16 16"],
     ) -> Int[Tensor, "B R 16 16"]:
         """Class ids."""
-        choice = logits.argmax(dim=-1).to(torch.int32)[:, :, block_of_cell(logits.device)]
+        choice = logits.argmax(dim=-1).to(torch.int32)
+        static = choice + (STATIC[0] - FIRST_CLASS)
+        options = (choice == GROUND_GOES_ON, choice == STANDING_GOES_ON, (static != FREE) & (choice >= FIRST_CLASS))
+        ground_goes_on, standing_goes_on, is_there, static = (
+            option[:, :, block_of_cell(logits.device)] for option in (*options, static)
+        )
         continues = ring_of(position, side)
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
-        static = choice + (STATIC[0] - FIRST_CLASS)
         # Ground that goes on does not become other ground: the kinds that are rare would be lost to the likely ones.
-        static = torch.where((lies != FREE) & (static != FREE), lies, static)
-        return torch.where(choice == GROUND_GOES_ON, lies, torch.where(choice == STANDING_GOES_ON, stands, static))
+        stays = ground_goes_on | (is_there & (lies != FREE))
+        return torch.where(stays, lies, torch.where(standing_goes_on, stands, static))
 
     def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:
         """What the way out from the border says: a table over all ways, which an export computes once."""

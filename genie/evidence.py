@@ -31,6 +31,7 @@ FADE_MPS = 0.03  # an observation one second older counts as 3 cm farther
 CELLS = GRID.shape[0] * GRID.shape[1]
 NOTHING_KEPT = 0
 _IN_BLOCK = PER_BLOCK * PER_BLOCK
+_ALL_TRUE = np.ones(8, bool).view(np.uint64)[0]
 _MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
 
 
@@ -98,11 +99,11 @@ class _Footprint(NamedTuple):
 
 
 def start_evidence() -> Evidence:
-    """Nothing seen yet."""
+    """Nothing seen yet: no block has a row, and the one row holds nothing."""
     return Evidence(
         np.full((BLOCK_SIDE, BLOCK_SIDE), NOTHING_KEPT, np.int32),
-        np.zeros((0, _IN_BLOCK, GRID.shape[2]), np.uint8),
-        np.zeros((0, _IN_BLOCK), np.float32),
+        np.zeros((1, _IN_BLOCK, GRID.shape[2]), np.uint8),
+        np.full((1, _IN_BLOCK), np.inf, np.float32),
         np.zeros(2, np.int64),
     )
 
@@ -131,20 +132,22 @@ def fuse(
     cell = at.i * GRID.shape[1] + at.j
     present = _items(observed)[cell]
     past, there = _recall(evidence, corner, at.block, FADE_MPS * dt_s)
-    here = np.where(at.inside, np.hypot(at.dx, at.dy), np.float32(np.inf))
-    differs = np.nonzero(_differ(present, _items(past)) & (there < here) & at.inside)
-    contradicted = ~_in_bracket(observed, past[differs], at, differs)
-    there[tuple(index[contradicted] for index in differs)] = np.inf
-    better = here <= there
-    columns = np.where(better, present, _items(past))
-    kept = _kept(corner, at.block, columns, np.where(better, here, there))
-    unlike = tuple(index[~contradicted][:MAX_KEPT] for index in differs)
-    shown = np.where(better | _differ(columns, present) | ~at.inside, NOTHING_KEPT, 1 + cell)
-    shown[unlike] = 1 + CELLS + np.arange(len(unlike[0]), dtype=np.int32)
+    here = np.where(at.inside, np.sqrt(at.dx * at.dx + at.dy * at.dy), np.float32(np.inf))
+    nearer = there < here  # what is kept is, than what is observed
+    unlike = _differ(present, past)
+    differs = np.flatnonzero(nearer & unlike & at.inside)
+    agrees = _in_bracket(_items(observed), past.ravel()[differs], at, differs)
+    nearer.ravel()[differs[~agrees]] = False
+    np.copyto(present, past, where=nearer)
+    np.copyto(here, there, where=nearer)
+    kept = _kept(corner, at.block, present, here)
+    shown = np.where(nearer & ~unlike & at.inside, 1 + cell, NOTHING_KEPT)
+    told = differs[agrees][:MAX_KEPT]
+    shown.ravel()[told] = 1 + CELLS + np.arange(len(told), dtype=np.int32)
     looked_up = np.full((MAX_KEPT, GRID.shape[2]), FREE, np.uint8)
-    looked_up[: len(unlike[0])] = past[unlike]
+    _items(looked_up)[: len(told)] = past.ravel()[told]
     if trail is not None:
-        shown[_ghosts(shown, cell, trail.ravel(), observed, looked_up)] = NOTHING_KEPT
+        shown.ravel()[_ghosts(shown.ravel(), cell.ravel(), trail.ravel(), observed, looked_up)] = NOTHING_KEPT
     row = np.full((1 + MAX_BLOCKS, _IN_BLOCK), NOTHING_KEPT, np.int32)
     row[1 : 1 + len(shown)] = shown
     fused = FusedEvidence(_places(kept.block), row.ravel(), looked_up, fine_from_ego.astype(np.float32))
@@ -200,18 +203,18 @@ def _footprint(fine_from_ego: NDArray[np.float64], uneven: NDArray[np.bool_]) ->
 
 def _recall(
     evidence: Evidence, corner: NDArray[np.int64], block: NDArray[np.intp], fade_m: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """What is kept in blocks of a canvas with another corner, faded: copies of `columns` and `distance`."""
+) -> tuple[NDArray[np.complex128], NDArray[np.float32]]:
+    """What is kept in blocks of a canvas with another corner, faded: copies of `columns`, as items, and `distance`.
+    Where nothing is, the distance is infinite, and the column any."""
     i, j = np.unravel_index(block, (BLOCK_SIDE, BLOCK_SIDE))
     i, j = i + (corner[0] - evidence.corner[0]), j + (corner[1] - evidence.corner[1])
     known = (i >= 0) & (i < BLOCK_SIDE) & (j >= 0) & (j < BLOCK_SIDE)
     row = evidence.block[i.clip(0, BLOCK_SIDE - 1), j.clip(0, BLOCK_SIDE - 1)] - 1
     known &= row >= 0
-    columns = np.zeros((len(block), _IN_BLOCK, GRID.shape[2]), np.uint8)
-    distance = np.full((len(block), _IN_BLOCK), np.inf, np.float32)
-    columns[known] = evidence.columns[row[known]]
-    distance[known] = evidence.distance[row[known]] + np.float32(fade_m)
-    return columns, distance
+    row = row.clip(0)
+    distance = evidence.distance[row] + np.float32(fade_m)
+    distance[~known] = np.inf
+    return _items(evidence.columns)[row], distance
 
 
 def _kept(
@@ -236,21 +239,30 @@ def _ghosts(
     trail: NDArray[np.bool_],
     observed: NDArray[np.uint8],
     columns: NDArray[np.uint8],
-) -> NDArray[np.bool_]:
-    """Canvas cells that would show, beside something that moves, what can move."""
-    ghosts: NDArray[np.bool_] = trail[cell] & (shown != NOTHING_KEPT)
-    ghosts[ghosts] = _MOVABLE[np.concatenate([observed, columns])[shown[ghosts] - 1]].any(axis=1)
+) -> NDArray[np.intp]:
+    """Canvas cells that would show, beside something that moves, what can move: their flat indices."""
+    beside = np.flatnonzero(trail[cell] & (shown != NOTHING_KEPT))
+    what = shown[beside] - 1
+    kept = what >= CELLS
+    voxels = np.where(kept[:, None], columns[(what - CELLS).clip(0)], observed[what.clip(max=CELLS - 1)])
+    ghosts: NDArray[np.intp] = beside[_MOVABLE[voxels].any(axis=1)]
     return ghosts
 
 
 def _in_bracket(
-    observed: NDArray[np.uint8], columns: NDArray[np.uint8], at: _Footprint, rows: tuple[NDArray[np.intp], ...]
+    observed: NDArray[np.complex128], columns: NDArray[np.complex128], at: _Footprint, rows: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Whether each voxel of `columns` has a class of the four observed cells around it, at its height: [len(rows)]."""
-    i, j = at.i[rows], at.j[rows]
-    beside_i = (i + np.where(at.dx[rows] > 0, 1, -1)).clip(0, GRID.shape[0] - 1)
-    beside_j = (j + np.where(at.dy[rows] > 0, 1, -1)).clip(0, GRID.shape[1] - 1)
-    found = np.zeros(columns.shape, bool)
+    """Whether each voxel of `columns` [n] has a class of the four observed cells around it, at its height: [n].
+
+    Args:
+        rows: flat index in the footprint, of each column.
+    """
+    i, j = at.i.ravel()[rows], at.j.ravel()[rows]
+    beside_i = (i + np.where(at.dx.ravel()[rows] > 0, 1, -1)).clip(0, GRID.shape[0] - 1)
+    beside_j = (j + np.where(at.dy.ravel()[rows] > 0, 1, -1)).clip(0, GRID.shape[1] - 1)
+    voxels = columns[:, None].view(np.uint8)
+    found = np.zeros(voxels.shape, bool)
     for a, b in ((i, j), (beside_i, j), (i, beside_j), (beside_i, beside_j)):
-        found |= observed[a * GRID.shape[1] + b] == columns
-    return found.all(axis=1)
+        found |= observed[a * GRID.shape[1] + b][:, None].view(np.uint8) == voxels
+    words = found.view(np.uint64)
+    return np.bitwise_and(*words.T) == _ALL_TRUE

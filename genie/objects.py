@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.types import GRID, MOVABLE, NUM_CLASSES
+from perception.types import GRID, MOVABLE
 
 MAX_OBJECTS = 128  # K: rows of every per-object array that a network sees
 
-_MOVABLE_RANK = np.zeros(NUM_CLASSES, np.uint8)
+_MOVABLE_RANK = np.zeros(256, np.uint8)
 _MOVABLE_RANK[list(MOVABLE)] = np.arange(1, len(MOVABLE) + 1)
 
 
@@ -41,15 +41,27 @@ class Components:
         return len(self.class_id)
 
 
+def highest(table: NDArray[np.uint8], semantics: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The highest value in each column of what a table [256] gives its voxels [..., 16]: `table[semantics].max(-1)`,
+    where nearly all are 0, as most columns hold nothing that is asked for."""
+    value = cv2.LUT(semantics.reshape(-1, semantics.shape[-1]), table)
+    words = value.view(np.uint64)
+    some = np.flatnonzero(np.bitwise_or(*words.T))
+    out = np.zeros(len(value), np.uint8)
+    out[some] = value[some].max(axis=1)
+    return out.reshape(semantics.shape[:-1])
+
+
 def find_components(semantics: NDArray[np.uint8], max_objects: int = MAX_OBJECTS) -> Components:
     """Components of each movable class in semantics [200, 200, 16]; the `max_objects` largest are kept."""
-    rank = _MOVABLE_RANK[semantics].max(axis=2)
+    rank = highest(_MOVABLE_RANK, semantics)
     labels = np.zeros(rank.shape, np.int32)
     class_ids: list[int] = []
+    present = np.bincount(rank.ravel(), minlength=len(MOVABLE) + 1)
     for index, class_id in enumerate(MOVABLE):
-        mask = rank == index + 1
-        if not mask.any():
+        if not present[index + 1]:
             continue
+        mask = rank == index + 1
         # Four neighbours: parked cars that touch at a corner stay two objects.
         found, part = cv2.connectedComponents(mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
         labels[mask] = part[mask] + len(class_ids)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from calib.transforms import inverse, planar
 from genie.evidence import NO_EVIDENCE, Evidence, FusedEvidence, fuse, start_evidence
-from genie.objects import MAX_OBJECTS, Components, find_components, nearest_uncovered
+from genie.objects import MAX_OBJECTS, Components, find_components, highest, nearest_uncovered
 from genie.standing import Seen, remember, see, standing
 from genie.tracking import MOVES_ABOVE_MPS, Tracks, associate, fit_velocity, measured_velocity, start_tracks
-from perception.types import CLASS_NAMES, MOVABLE, NUM_CLASSES, SensorFrame
+from perception.types import CLASS_NAMES, MOVABLE, SensorFrame
 
 MAX_OBJECT_CELLS = 2048  # C; real scenes have up to 1300
 PAST_S = (0.2, 0.5, 1.0)  # where was it then?
@@ -32,7 +32,7 @@ OBJECT_CHANNELS = 26 + len(MOVABLE)
 MOVES_ABOVE_M = 0.6  # an object that will have moved less than this in three seconds stands
 ACCELERATION_S = 1.05  # over which the ego's acceleration is measured
 GAP_S = 1.2  # a longer gap between frames starts afresh
-_SMALL = np.zeros(NUM_CLASSES, np.uint8)
+_SMALL = np.zeros(256, np.uint8)
 for _name in ("pedestrian", "bicycle", "traffic_cone"):
     _SMALL[CLASS_NAMES.index(_name)] = 1 + CLASS_NAMES.index(_name)
 
@@ -175,7 +175,7 @@ def _slope(rates: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def small_things(semantics: NDArray[np.uint8]) -> NDArray[np.int32]:
     """`small` of ObservedScene."""
-    return _SMALL[semantics].max(axis=2).astype(np.int32)
+    return highest(_SMALL, semantics).astype(np.int32)
 
 
 def covered_cells(object_id: NDArray[np.int32], objects: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -76,3 +76,31 @@ def test_explicit_quantisation_stays_though_a_weight_is_constant() -> None:
         w=np.eye(3, dtype=np.float32), scale=np.full(3, 0.01, np.float32), zero=np.zeros(3, np.int8),
     )  # fmt: skip
     assert kinds(folded(graph)) == ["QuantizeLinear", "DequantizeLinear", "MatMul"]
+
+
+def test_an_index_is_not_widened() -> None:
+    """Whoever gathers takes int32 as well; through a reshape, too. What computes with the wide one keeps it."""
+    graph = model(
+        helper.make_node("Cast", ["x"], ["narrow"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["narrow"], ["wide"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["wide", "flat"], ["index"]),
+        helper.make_node("GatherElements", ["table", "index"], ["found"], axis=0),
+        helper.make_node("Cast", ["narrow"], ["also"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["also", "also"], ["square"]),
+        helper.make_node("Cast", ["square"], ["told"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["found", "shape"], ["whole"]),
+        helper.make_node("Add", ["whole", "told"], ["y"]),
+        table=np.arange(10, 16, dtype=np.float32),
+        flat=np.array([6]),
+        shape=np.array([2, 3]),
+    )
+    x = np.array([[5, 0, 3], [2, 2, 1]], np.float32)
+    assert np.array_equal(run(folded(graph), x), run(graph, x)) and np.array_equal(run(graph, x), 10 + x + x * x)
+    # Here both casts are the same, and one of the two is computed with: it stays.
+    assert kinds(folded(graph)).count("Cast") == 3
+    alone = [node for node in graph.graph.node if node.output[0] not in ("also", "square", "told")]
+    del graph.graph.node[:]
+    graph.graph.node.extend(alone)
+    graph.graph.node[-1].input[1] = "x"
+    small = folded(graph)
+    assert kinds(small).count("Cast") == 1 and np.array_equal(run(small, x), 10 + 2 * x)
