@@ -3,6 +3,7 @@
 constants   what depends on no input (grids, masks, phases, shapes) is computed once, by ONNX Runtime
 no-ops      Identity, casts to the type that is there, and of an index to a wider one
 equals      of nodes that do the same to the same, one stays
+sums        a constant that is added after a bias, joins it, though the last axis was split in between
 
 ONNX Runtime's own offline optimiser is no use here: on a CPU it would write every FP16 operator as a cast, an FP32
 operator and a cast back, and quantised weights without their QuantizeLinear.
@@ -10,6 +11,7 @@ operator and a cast back, and quantised weights without their QuantizeLinear.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,6 +43,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
         _compute_constants(model.graph)
         _drop_no_ops(model.graph)
         _merge_equals(model.graph)
+        _join_sums(model.graph)
     _drop_unused(model.graph)
     return model
 
@@ -140,6 +143,52 @@ def _merge_equals(graph: onnx.GraphProto) -> None:
         else:
             stands_for.update(zip(node.output, kept.output, strict=True))
     _replace(graph.node, rest)
+
+
+def _join_sums(graph: onnx.GraphProto) -> None:
+    """Add(Reshape(Add(x, b)), c), b along the last axis and c along the last part of it, is Reshape(Add(x, b + c)): one
+    pass less over what may be large."""
+    known = {i.name: i for i in graph.initializer}
+    shapes = {v.name: _shape(v) for v in graph.value_info}
+    made_by = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    outputs = {o.name for o in graph.output}
+    readers.update(outputs)
+    stands_for: dict[str, str] = {}
+    for node in graph.node:
+        _rename(node, stands_for)
+        split, constant = _sum(node, known)
+        reshape = made_by.get(split)
+        if constant is None or reshape is None or reshape.op_type != "Reshape" or readers[split] != 1:
+            continue
+        if node.output[0] in outputs:
+            continue
+        bias = made_by.get(reshape.input[0])
+        summed, vector = ("", None) if bias is None else _sum(bias, known)
+        if bias is None or vector is None or not summed or readers[bias.output[0]] != 1:
+            continue
+        whole, part = vector.shape[-1], constant.shape[-1]
+        into = shapes.get(split)
+        if into is None or into[-1] != part or whole % part or not _along_last(vector, constant):
+            continue
+        joined = numpy_helper.from_array(vector + np.tile(constant.reshape(-1), whole // part), bias.output[0] + "_sum")
+        graph.initializer.append(joined)
+        bias.input[list(bias.input).index(next(n for n in bias.input if n in known))] = joined.name
+        stands_for[node.output[0]] = split
+    _replace(graph.node, [node for node in graph.node if node.output[0] not in stands_for])
+
+
+def _sum(node: onnx.NodeProto, known: dict[str, onnx.TensorProto]) -> tuple[str, np.ndarray[Any, Any] | None]:
+    """Of an Add of a tensor and a constant: the one's name, and the other."""
+    constants = [name for name in node.input if name in known]
+    if node.op_type != "Add" or len(constants) != 1:
+        return "", None
+    (other,) = (name for name in node.input if name not in known)
+    return other, numpy_helper.to_array(known[constants[0]])
+
+
+def _along_last(*vectors: np.ndarray[Any, Any]) -> bool:
+    return all(v.ndim and v.size == v.shape[-1] for v in vectors)
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -98,8 +98,7 @@ class Invention(nn.Module):
         hidden = self.hidden(self.norm_hidden(nearest + self._away(position - edge)))
         kept = torch.zeros(OPTIONS, device=tokens.device, dtype=hidden.dtype)
         kept[GROUND_GOES_ON] = margin
-        bias = self.logits.bias + kept.repeat(BLOCKS * HEIGHT)  # added here, it costs no pass over all logits
-        return nn.functional.linear(hidden, self.logits.weight, bias).unflatten(-1, (BLOCKS, HEIGHT, OPTIONS))
+        return self.logits(hidden).unflatten(-1, (BLOCKS, HEIGHT, OPTIONS)) + kept
 
     def classes(
         self,

@@ -104,3 +104,27 @@ def test_an_index_is_not_widened() -> None:
     graph.graph.node[-1].input[1] = "x"
     small = folded(graph)
     assert kinds(small).count("Cast") == 1 and np.array_equal(run(small, x), 10 + 2 * x)
+
+
+def test_a_constant_joins_the_bias_before_it() -> None:
+    """Through a reshape that splits the last axis; not one along another axis."""
+    bias, margin = np.array([1, 2, 3], np.float32), np.array([10, 20, 30], np.float32)
+
+    def chain(constant: np.ndarray) -> onnx.ModelProto:
+        return model(
+            helper.make_node("MatMul", ["x", "weight"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["told"]),
+            helper.make_node("Reshape", ["told", "apart"], ["split"]),
+            helper.make_node("Add", ["split", "constant"], ["more"]),
+            helper.make_node("ReduceMax", ["more"], ["y"], axes=[1], keepdims=0),
+            weight=np.arange(18, dtype=np.float32).reshape(3, 6) / 7, bias=np.tile(bias, 2), constant=constant,
+            apart=np.array([2, 2, 3]),
+        )  # fmt: skip
+
+    x = np.array([[1, -2, 0.5], [3, 0.25, -1]], np.float32)
+    graph = chain(margin)
+    small = folded(graph)
+    assert kinds(graph).count("Add") == 2 and kinds(small).count("Add") == 1
+    assert np.allclose(run(small, x), run(graph, x), atol=1e-5)
+    other = chain(np.array([[1], [5]], np.float32))
+    assert kinds(folded(other)).count("Add") == 2
