@@ -131,7 +131,7 @@ def test_killed_in_the_middle_of_a_copy_the_next_one_sends_the_rest(car: Car, ar
     partial = Releases(car.prefix).partial(settings.release)
     partial.mkdir(exist_ok=True)
     half = archives[1].read_bytes()[: settings.size // 2]
-    for content, sent in ((half, settings.size - len(half)), (half[:-1] + b"?", settings.size)):
+    for content, sent in ((half, settings.size - len(half)), (half[:-1] + bytes([half[-1] ^ 1]), settings.size)):
         (partial / "archive.tar").write_bytes(content)
         with car.agent(settings) as agent:
             agent.session.do("preflight")
