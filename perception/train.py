@@ -6,27 +6,24 @@ random. Frames of one batch share a rig (perception.model.Inputs).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
 from calib.files import write_text
-from perception.average import MovingAverage
 from perception.backbone import load_resnet18, read_resnet18
-from perception.batches import Batch
 from perception.checkpoint import check_same_model, checkpoint_path, read_checkpoint, save_checkpoint
 from perception.config import Config, TrainConfig, to_tree
 from perception.frames import FrameStore
 from perception.interrupt import Interrupt
+from perception.learner import Learner, warmed_cosine
 from perception.losses import Losses, class_weights, compute_losses
 from perception.model import OccupancyNet
-from perception.run_log import RunLog
 from perception.sampling import FrameNames, frame_names, sample_batch
 from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run, load_optimizer, load_weights
 from perception.types import GRID, NUM_CLASSES
@@ -74,9 +71,10 @@ def train(
             if weights is None:
                 model.head.start_from(counts.to(team.device))
             learner.average.restore(model.state_dict())
-        of_class = class_weights(counts.sum(1).float(), config.train.rarity)
+        learner.names = names
+        learner.of_class = class_weights(counts.sum(1).float(), config.train.rarity).to(team.device)
         with Interrupt() as interrupt:
-            step = _run_steps(learner, names, of_class.to(team.device), run, start, interrupt)
+            step = learner.take_steps(run, start, config.train.steps, interrupt)
             if interrupt.asked:
                 print(f"interrupted: saved at step {step}; go on with --resume")
                 return False
@@ -94,37 +92,43 @@ def begin_with(model: OccupancyNet, config: Config, weights: str | Path) -> None
     load_weights(model, stored, path)
 
 
-class _Learner:
-    """What learns."""
+class _Learner(Learner):
+    """What learns. names, of_class: what it learns from, and how much each class weighs; known once the run is open."""
+
+    absent_is_zero = True  # of a path that the batch left out
+    names: FrameNames
+    of_class: Tensor
 
     def __init__(self, config: Config, model: OccupancyNet, store: FrameStore, seed: int, team: Workers) -> None:
-        self.config, self.model, self.store, self.seed, self.team = config, model, store, seed, team
-        schedule = config.train
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-        )
-        self.average = MovingAverage(model, schedule.average)
+        super().__init__(model, config.train, team)
+        self.config, self.model, self.store, self.seed = config, model, store, seed
 
     def save(self, run: Path, step: int) -> None:
-        """What --resume reads, and the network as it would end here."""
-        average = self.average.weights if self.average.decay else None
-        save_checkpoint(run / "checkpoint.safetensors", self.model, self.config, step, self.optimizer, average)
+        checkpoint = run / "checkpoint.safetensors"
+        save_checkpoint(checkpoint, self.model, self.config, step, self.optimizer, self.kept_average)
         save_checkpoint(run / "model.safetensors", self.result(), self.config, step)
 
     def result(self) -> OccupancyNet:
         """The averaged network, on the CPU."""
         model = OccupancyNet(self.config.model)
-        model.load_state_dict({**self.model.state_dict(), **(self.average.weights if self.average.decay else {})})
+        model.load_state_dict(self.averaged())
         return model.eval()
 
-    def losses(self, batch: Batch, weights: torch.Tensor, step: int) -> Losses:
-        """Forward."""
+    def rate(self, step: int) -> float:
+        return learning_rate(step, self.config.train)
+
+    def told(self, means: Mapping[str, float]) -> str:
+        return ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+
+    def losses(self, step: int, index: int) -> Losses:
+        # Seeded by the step: a resumed run sees the batches that it would have seen.
+        rng = np.random.default_rng([self.seed, step, index])
         device, schedule = self.team.device, self.config.train
-        batch = batch.to(device)
+        batch = sample_batch(self.store, self.names, self.config, rng).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
             perceived = self.model(batch.inputs)
         generator = torch.Generator().manual_seed(self.seed + step)
-        return compute_losses(perceived, batch.truth, batch.inputs.present, weights, schedule, generator)
+        return compute_losses(perceived, batch.truth, batch.inputs.present, self.of_class, schedule, generator)
 
 
 def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
@@ -143,49 +147,6 @@ def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
     return int(stored.metadata["step"])
 
 
-def _run_steps(
-    learner: _Learner, names: FrameNames, weights: torch.Tensor, run: Path, start: int, interrupt: Interrupt
-) -> int:
-    schedule, team, model, step = learner.config.train, learner.team, learner.model, start
-    model.train()
-    with RunLog(run, start, schedule.steps, _told) if team.leads else nullcontext() as log:
-        while step < schedule.steps and not team.any(interrupt.asked):
-            for group in learner.optimizer.param_groups:
-                group["lr"] = learning_rate(step, schedule)
-            learner.optimizer.zero_grad(set_to_none=True)
-            for part in range(schedule.accumulate):
-                index = team.rank * schedule.accumulate + part
-                # Seeded by the step: a resumed run sees the batches that it would have seen.
-                rng = np.random.default_rng([learner.seed, step, index])
-                batch = sample_batch(learner.store, names, learner.config, rng)
-                losses = learner.losses(batch, weights, step)
-                (losses.total / schedule.accumulate).backward()
-            _fill_gradients(model)
-            team.average_gradients(model)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-            learner.optimizer.step()
-            step += 1
-            learner.average.update(model, step)
-            if log is not None:
-                log.step(step, losses._asdict())
-                if step % schedule.checkpoint_every == 0:
-                    learner.save(run, step)
-    if team.leads:
-        learner.save(run, step)
-    return step
-
-
-def _fill_gradients(model: torch.nn.Module) -> None:
-    """A path that the batch left out has no gradient; workers average over the same parameters, whatever each saw."""
-    for parameter in model.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-
-
-def _told(means: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-
-
 def _class_counts(store: FrameStore, scenes: Mapping[str, list[str]], config: TrainConfig) -> NDArray[np.int64]:
     """Voxels of each class that count, by height [K, Z], in every third frame."""
     heights = GRID.shape[2]
@@ -202,6 +163,4 @@ def _class_counts(store: FrameStore, scenes: Mapping[str, list[str]], config: Tr
 
 def learning_rate(step: int, schedule: TrainConfig) -> float:
     """Linear warm-up, then a cosine to 1 %."""
-    warm = min(1.0, (step + 1) / schedule.warmup_steps)
-    done = min(1.0, step / schedule.steps)
-    return schedule.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    return schedule.learning_rate * warmed_cosine(step, schedule.steps, schedule.warmup_steps, 0.01)

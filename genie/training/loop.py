@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +26,8 @@ from genie.training.confidence import measure_confidence
 from genie.training.gate_score import fit_gate_score
 from genie.training.losses import Losses, compute_losses, head_losses
 from genie.training.scenes import Prepared, Split, prepare_scenes, split_scenes
-from perception.average import MovingAverage
 from perception.interrupt import Interrupt
-from perception.run_log import RunLog
+from perception.learner import Learner, warmed_cosine
 from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run
 from perception.workers import Workers, workers
 
@@ -50,11 +46,7 @@ def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, 
 def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: str, seed: int, resume: bool) -> bool:
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(seed)
-    model = GenieDrive(config.model).to(team.device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
-    )
-    learner = _Learner(config, model, optimizer, MovingAverage(model, config.train.average), seed, team)
+    learner = _Learner(config, GenieDrive(config.model).to(team.device), seed, team)
     start = _open_run(run, learner, resume=resume)
     split = split_scenes(dataroot, source, config.train.holdout_scenes, config.train.most_scenes)
     _check_gate_streams(config.train.gate_streams, split)
@@ -66,8 +58,10 @@ def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: 
         step = start
         if start < all_steps(config):
             kept, again = config.train.crop_scenes, config.train.annotators
-            scenes = prepare_scenes(dataroot, source, split.train, interrupt, crops=kept, annotators=again, seed=seed)
-            step = _run_steps(learner, scenes, run, start, interrupt)
+            learner.scenes = prepare_scenes(
+                dataroot, source, split.train, interrupt, crops=kept, annotators=again, seed=seed
+            )
+            step = learner.take_steps(run, start, all_steps(config), interrupt)
         if interrupt.asked:
             print(f"interrupted: saved at step {step}; go on with --resume")
             return False
@@ -77,28 +71,45 @@ def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: 
     return True
 
 
-@dataclass(frozen=True)
-class _Learner:
-    """What learns."""
+class _Learner(Learner):
+    """What learns. scenes: what it learns from, once they are prepared."""
 
-    config: Config
-    model: GenieDrive
-    optimizer: torch.optim.Optimizer
-    average: MovingAverage
-    seed: int
-    team: Workers
+    scenes: Prepared
+
+    def __init__(self, config: Config, model: GenieDrive, seed: int, team: Workers) -> None:
+        super().__init__(model, config.train, team)
+        self.config, self.model, self.seed = config, model, seed
 
     def save(self, run: Path, step: int) -> None:
-        """What --resume reads, and the model as it would end here."""
-        average = self.average.weights if self.average.decay else None
-        save_checkpoint(run / "checkpoint.safetensors", self.model, self.config, step, self.optimizer, average)
+        checkpoint = run / "checkpoint.safetensors"
+        save_checkpoint(checkpoint, self.model, self.config, step, self.optimizer, self.kept_average)
         save_checkpoint(run / "model.safetensors", self.result(), self.config, step)
 
     def result(self) -> GenieDrive:
         """The averaged model, on the CPU."""
         model = GenieDrive(self.config.model)
-        model.load_state_dict({**self.model.state_dict(), **(self.average.weights if self.average.decay else {})})
+        model.load_state_dict(self.averaged())
         return model.eval()
+
+    def rate(self, step: int) -> float:
+        return learning_rate(step, self.config)
+
+    def told(self, means: Mapping[str, float]) -> str:
+        return (
+            f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), "
+            f"fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})"
+        )
+
+    def losses(self, step: int, index: int) -> Losses:
+        schedule, device = self.config.train, self.team.device
+        # Seeded by the step: a resumed run sees the batches that it would have seen.
+        rng = np.random.default_rng([self.seed, step, index] if index else [self.seed, step])
+        with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
+            if step < schedule.heads_first:
+                few = sample_motion(self.scenes.motion, schedule.motion_frames, rng)
+                return head_losses(self.model, few.to(device), schedule)
+            batch = sample_batch(self.scenes, schedule, self.config.model.history, rng)
+            return compute_losses(self.model, batch.to(device), schedule)
 
 
 def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
@@ -116,52 +127,6 @@ def _open_run(run: Path, learner: _Learner, *, resume: bool) -> int:
     averaged = {n[len(AVERAGE) :]: t for n, t in loaded.tensors.items() if n.startswith(AVERAGE)}
     learner.average.restore(averaged or learner.model.state_dict())
     return loaded.step
-
-
-def _run_steps(learner: _Learner, scenes: Prepared, run: Path, start: int, interrupt: Interrupt) -> int:
-    schedule, team, model = learner.config.train, learner.team, learner.model
-    step = start
-    model.train()
-    with RunLog(run, start, all_steps(learner.config), _told) if team.leads else nullcontext() as log:
-        while step < all_steps(learner.config) and not team.any(interrupt.asked):
-            for group in learner.optimizer.param_groups:
-                group["lr"] = learning_rate(step, learner.config)
-            learner.optimizer.zero_grad(set_to_none=True)
-            for index in range(schedule.accumulate):
-                losses = _losses(learner, scenes, step, team.rank * schedule.accumulate + index)
-                (losses.total / schedule.accumulate).backward()
-            team.average_gradients(model)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-            learner.optimizer.step()
-            step += 1
-            learner.average.update(model, step)
-            if log is not None:
-                log.step(step, losses._asdict())
-                if step % schedule.checkpoint_every == 0:
-                    learner.save(run, step)
-    if team.leads:
-        learner.save(run, step)
-    return step
-
-
-def _told(means: Mapping[str, float]) -> str:
-    return (
-        f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), "
-        f"fill {means['fill']:.3f} (copied {means['fill_copied']:.3f})"
-    )
-
-
-def _losses(learner: _Learner, scenes: Prepared, step: int, index: int) -> Losses:
-    """Of one batch. index: which of the step's, over all workers."""
-    schedule, device = learner.config.train, learner.team.device
-    # Seeded by the step: a resumed run sees the batches that it would have seen.
-    rng = np.random.default_rng([learner.seed, step, index] if index else [learner.seed, step])
-    with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
-        if step < schedule.heads_first:
-            few = sample_motion(scenes.motion, schedule.motion_frames, rng)
-            return head_losses(learner.model, few.to(device), schedule)
-        batch = sample_batch(scenes, schedule, learner.config.model.history, rng)
-        return compute_losses(learner.model, batch.to(device), schedule)
 
 
 def _check_gate_streams(count: int, split: Split) -> None:
@@ -197,6 +162,4 @@ def learning_rate(step: int, config: Config) -> float:
         steps = schedule.heads_first
     else:
         step -= schedule.heads_first
-    warm = min(1.0, (step + 1) / schedule.warmup_steps)
-    done = min(1.0, step / steps)
-    return schedule.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    return schedule.learning_rate * warmed_cosine(step, steps, schedule.warmup_steps, 0.02)
