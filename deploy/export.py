@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from deploy.fold import IR_VERSION, OPSET, folded
 from deploy.graphs import Graph, graphs_of
 from deploy.half import in_half
 from deploy.limits import LIMITS
+from deploy.noise import Noise, with_noise
 from deploy.quantize import check_quantized, quantized, quantized_layers, settle_weights
 from deploy.spec import FORMS, PRECISIONS, WEIGHTS_FILE, GraphSpec, Manifest, TensorSpec
 from deploy.torch_runtime import weights_digest
@@ -46,6 +47,7 @@ def export(
     precision: str = "fp32",
     calibration: Path | None = None,
     calibration_frames: int = FRAMES,
+    noise: Noise | None = None,
 ) -> Exported:
     """Writes the bundle of a checkpoint.
 
@@ -53,6 +55,7 @@ def export(
         form: "gated", or "dense": its twin, which computes every column every tick.
         precision: "fp32"; "fp16" and "int8" of the gated form, which is the one for the car.
         calibration: data root whose frames show INT8 the ranges of activations. calibration_frames: how many of them.
+        noise: for occupancy that is perceived: what its gate is not to be surprised by. The bundle's config tells it.
 
     Raises:
         InputError: the checkpoint cannot be read, no such form or precision, int8 without calibration data, or `folder`
@@ -64,16 +67,18 @@ def export(
     loaded = read_checkpoint(checkpoint)
     model = GenieDrive(loaded.config.model).eval()
     load_weights(model, loaded, checkpoint)
+    model = model if noise is None else with_noise(model, noise.words)
+    config = replace(loaded.config, model=model.config)
     with new_export(folder) as fresh:
         exported = in_precision(model, precision, chosen)
         graphs = {graph.name: write_graph(graph, fresh) for graph in graphs_of(exported, form)}
-        save_checkpoint(fresh / WEIGHTS_FILE, model, loaded.config, loaded.step)
+        save_checkpoint(fresh / WEIGHTS_FILE, model, config, loaded.step)
         manifest = Manifest(
             form=form,
             graphs=graphs,
             opset=OPSET,
             weights_sha256=weights_digest(model),
-            config=loaded.config,
+            config=config,
             step=loaded.step,
             versions={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
             precision=precision,

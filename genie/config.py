@@ -26,6 +26,9 @@ class GateConfig:
     merge_above: float = 0.9  # cosine similarity of what is fused into one slot
     novel_per_tick: int = 16  # slots that may be given to something new in one tick
     surprise_above: float = 2.0  # words of four voxels in a column that contradict the forecast
+    # So many more are no surprise where occupancy is perceived, not known: by distance from the ego, one for every
+    # NOISE_RING_M (genie/gate.py), the last also beyond. Learned: deploy/noise.py.
+    noise_words: tuple[float, ...] = (0.0,)
     refresh_s: float = 5.0  # a column whose surroundings changed is recomputed within twice this time
     quiet_ticks: int = 3  # that a smaller bucket must have sufficed before it is taken
 

@@ -38,6 +38,7 @@ MOST = 15.0  # more than any score. Both small, so that float32 tells columns of
 TIE = 1e-5  # by their place, the same in every runtime
 OFF_M = GRID.voxel_size  # that a forecast of an object may be off before its columns are computed
 OLDER, OLD_S = 2e-3, 60.0  # of score a second
+NOISE_RING_M = 10.0  # distance from the ego over which occupancy is perceived equally well
 FEATURES = 7
 
 
@@ -88,7 +89,8 @@ class ChangeGate(nn.Module):
         off = (velocity - expected.velocity).square().sum(-1) * expected.age.square()
         turned = (owner > 0) & (expected.occupied > 0.5) & (off > OFF_M**2)
         comes = (owner > 0) & (expected.occupied < 0.5)  # also where the reference does not reach
-        changed = unseen | comes | left | turned | (words >= self.config.surprise_above) | (small > 0.5)
+        above = self.config.surprise_above + noise_of_columns(self.config.noise_words, device)
+        changed = unseen | comes | left | turned | (words >= above) | (small > 0.5)
         needed = changed | due
         prior = torch.log1p(words) + torch.log1p(4.0 * small)
         features = [torch.log1p(words), torch.log1p(small), torch.log1p(expected.age), expected.stale, unseen.float()]
@@ -103,6 +105,13 @@ class ChangeGate(nn.Module):
         order = torch.topk(rank, N, sorted=True).indices
         count = needed.float().sum().reshape(1).to(torch.int32)
         return Selection(order, count, source, expected, owner, changed.float(), score, told, prior)
+
+
+def noise_of_columns(noise_words: tuple[float, ...], device: torch.device) -> Float[Tensor, " N"]:
+    """GateConfig.noise_words of each column."""
+    centers = column_centers(whole_grid(device=device))[0]
+    ring = (centers.square().sum(-1).sqrt() / NOISE_RING_M).long().clamp(max=len(noise_words) - 1)
+    return torch.tensor(noise_words, dtype=torch.float32, device=device)[ring]
 
 
 def advance(columns: ColumnFacts, seen: GateInput) -> ColumnFacts:

@@ -35,14 +35,20 @@ def export(
         typer.Option(help="Data root with 10 Hz streams, whose frames show INT8 the ranges of activations."),
     ] = None,
     calibration_frames: Annotated[int, typer.Option(min=1, help="How many of its frames are chosen.")] = 64,
+    noise: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="For perceived occupancy: what the gate is not to be surprised by; perception, or a file."),
+    ] = None,
 ) -> None:
     """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
     from deploy.export import export as write_export
+    from deploy.noise import read_noise
     from deploy.perception_export import is_perception
 
     if is_perception(checkpoint):
         return _export_perception(checkpoint, out, precision)
-    manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames).manifest
+    known = None if noise is None else read_noise(noise)
+    manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames, known).manifest
     told = f"bundle {manifest.bundle_id}, {form}, {precision}, opset {manifest.opset}"
     typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
 
