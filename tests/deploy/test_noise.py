@@ -105,3 +105,9 @@ def test_without_noise_nothing_is_allowed_for(model: GenieDrive) -> None:
     """GateConfig as it comes: the gate of occupancy that is known."""
     assert model.config.gate.noise_words == (0.0,)
     assert with_noise(model, (0.0,)).config == model.config
+
+
+def test_that_of_the_shipped_weights_is_there() -> None:
+    """By their name, as `geniedrive export --noise perception` reads it."""
+    words = read_noise("perception").words
+    assert len(words) == RINGS and 0 <= min(words) and 1 <= max(words) <= 32
