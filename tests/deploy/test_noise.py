@@ -110,4 +110,4 @@ def test_without_noise_nothing_is_allowed_for(model: GenieDrive) -> None:
 def test_that_of_the_shipped_weights_is_there() -> None:
     """By their name, as `geniedrive export --noise perception` reads it."""
     words = read_noise("perception").words
-    assert len(words) == RINGS and 0 <= min(words) and 1 <= max(words) <= 32
+    assert len(words) == RINGS and min(words) >= 0 and 1 <= max(words) <= 32
