@@ -171,6 +171,8 @@ def _join_sums(graph: onnx.GraphProto) -> None:
         into = shapes.get(split)
         if into is None or into[-1] != part or whole % part or not _along_last(vector, constant):
             continue
+        if constant.ndim > len(into):  # it would add axes
+            continue
         joined = numpy_helper.from_array(vector + np.tile(constant.reshape(-1), whole // part), bias.output[0] + "_sum")
         graph.initializer.append(joined)
         bias.input[list(bias.input).index(next(n for n in bias.input if n in known))] = joined.name

@@ -22,15 +22,10 @@ from torch import Tensor
 
 from calib.errors import InputError
 from calib.files import write_json
-from genie.buckets import START, choose_bucket, refresh_due
-from genie.columns import column_centers, whole_grid
 from genie.data.sequence import Sequence
-from genie.gate import NOISE_RING_M, Selection
-from genie.gated import gate_input, gated_tick
-from genie.gated_state import empty_gated_state
+from genie.gate import NOISE_RING_M, Selection, ring_of_columns
+from genie.gated_stream import gated_moments
 from genie.model import GenieDrive
-from genie.model_forecaster import plan_tensors, tick_tensors
-from genie.observation import observe, start_observer
 from perception.checkpoint import checkpoint_path
 from perception.types import Occupancy, SensorFrame
 
@@ -68,7 +63,7 @@ def learn_noise(model: GenieDrive, streams: list[PerceivedStream]) -> Noise:
     """
     if not streams:
         raise ValueError("no streams to learn from")
-    ring = _rings()
+    ring = ring_of_columns(RINGS, torch.device("cpu"))
     quiet = [[s.changed < 0.5 for s in selections(model, _true_frames(stream.truth))] for stream in streams]
     words = model.config.gate.noise_words
     for _ in range(PASSES):
@@ -105,28 +100,14 @@ def with_noise(model: GenieDrive, words: tuple[float, ...]) -> GenieDrive:
 
 
 def selections(model: GenieDrive, frames: Iterable[SensorFrame]) -> Iterator[Selection]:
-    """What the gate selects along a stream, ticked as on the car."""
-    gate = model.config.gate
-    state, bucket, observer = empty_gated_state(model.config), START, start_observer(keep_evidence=False)
+    """What the gate selects along a stream."""
     with torch.inference_mode():
-        for frame in frames:
-            scene, observer = observe(frame, observer)
-            occupancy, ego = tick_tensors(scene)
-            dt_s = float(scene.dt[0])
-            refresh = torch.tensor([float(refresh_due(bucket, dt_s, gate))])
-            selection = model.gate(gate_input(occupancy, ego, refresh), state.columns)
-            bucket = choose_bucket(int(selection.needed), bucket, dt_s, gate)
-            _, state = gated_tick(model, occupancy, ego, selection, bucket.bucket, state, plan_tensors(None))
-            yield selection
+        for moment in gated_moments(model, frames):
+            yield moment.selection
 
 
 def _true_frames(stream: Sequence) -> Iterator[SensorFrame]:
     return (stream.frame(t) for t in range(len(stream)))
-
-
-def _rings() -> Tensor:
-    centers = column_centers(whole_grid())[0]
-    return (centers.square().sum(-1).sqrt() / NOISE_RING_M).long().clamp(max=RINGS - 1)
 
 
 def write_noise(path: Path, noise: Noise) -> None:

@@ -109,9 +109,13 @@ class ChangeGate(nn.Module):
 
 def noise_of_columns(noise_words: tuple[float, ...], device: torch.device) -> Float[Tensor, " N"]:
     """GateConfig.noise_words of each column."""
+    return torch.tensor(noise_words, dtype=torch.float32, device=device)[ring_of_columns(len(noise_words), device)]
+
+
+def ring_of_columns(count: int, device: torch.device) -> Int[Tensor, " N"]:
+    """Of `count` rings of NOISE_RING_M around the ego, the last without an end, the one that each column is in."""
     centers = column_centers(whole_grid(device=device))[0]
-    ring = (centers.square().sum(-1).sqrt() / NOISE_RING_M).long().clamp(max=len(noise_words) - 1)
-    return torch.tensor(noise_words, dtype=torch.float32, device=device)[ring]
+    return (centers.square().sum(-1).sqrt() / NOISE_RING_M).long().clamp(max=count - 1)
 
 
 def advance(columns: ColumnFacts, seen: GateInput) -> ColumnFacts:

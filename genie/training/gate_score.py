@@ -13,14 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from genie.buckets import START, choose_bucket, refresh_due
 from genie.data.sequence import Sequence
 from genie.gate import Selection
-from genie.gated import gate_input, gated_tick
-from genie.gated_state import empty_gated_state
+from genie.gated import gated_tick
+from genie.gated_stream import gated_moments
 from genie.model import GenieDrive
-from genie.model_forecaster import plan_tensors, tick_tensors
-from genie.observation import observe, start_observer
+from genie.model_forecaster import plan_tensors
 
 EVERY = 7  # ticks: neighbours are alike, and no multiple of a refresh
 SMALLEST = 1e-3  # of a token's root mean square, which a norm holds near 1: less is rounding
@@ -47,20 +45,12 @@ class FitReport(NamedTuple):
 @torch.no_grad()
 def regrets(model: GenieDrive, stream: Sequence) -> Regret:
     """Along a stream, ticked as on the car."""
-    gate, parts = model.config.gate, []
-    state, bucket, observer = empty_gated_state(model.config), START, start_observer(keep_evidence=False)
-    for t in range(len(stream)):
-        scene, observer = observe(stream.frame(t), observer)
-        occupancy, ego = tick_tensors(scene)
-        dt_s = float(scene.dt[0])
-        seen = gate_input(occupancy, ego, torch.tensor([float(refresh_due(bucket, dt_s, gate))]))
-        selection = model.gate(seen, state.columns)
-        bucket = choose_bucket(int(selection.needed), bucket, dt_s, gate)
-        plan = plan_tensors(None)
+    everything, parts = model.config.gate.buckets[-1], []
+    frames = (stream.frame(t) for t in range(len(stream)))
+    for t, (occupancy, ego, selection, state) in enumerate(gated_moments(model, frames)):
         if t % EVERY == EVERY - 1:
-            _, anew = gated_tick(model, occupancy, ego, selection, gate.buckets[-1], state, plan)
+            _, anew = gated_tick(model, occupancy, ego, selection, everything, state, plan_tensors(None))
             parts.append(_regret(selection, state.tokens[selection.source], anew.tokens))
-        _, state = gated_tick(model, occupancy, ego, selection, bucket.bucket, state, plan)
     return Regret(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 

@@ -110,13 +110,13 @@ def test_a_constant_joins_the_bias_before_it() -> None:
     """Through a reshape that splits the last axis; not one along another axis."""
     bias, margin = np.array([1, 2, 3], np.float32), np.array([10, 20, 30], np.float32)
 
-    def chain(constant: np.ndarray) -> onnx.ModelProto:
+    def chain(constant: np.ndarray, *, adds_axes: bool = False) -> onnx.ModelProto:
         return model(
             helper.make_node("MatMul", ["x", "weight"], ["product"]),
             helper.make_node("Add", ["product", "bias"], ["told"]),
             helper.make_node("Reshape", ["told", "apart"], ["split"]),
             helper.make_node("Add", ["split", "constant"], ["more"]),
-            helper.make_node("ReduceMax", ["more"], ["y"], axes=[1], keepdims=0),
+            helper.make_node("ReduceMax", ["more"], ["y"], axes=[0, 2] if adds_axes else [1], keepdims=0),
             weight=np.arange(18, dtype=np.float32).reshape(3, 6) / 7, bias=np.tile(bias, 2), constant=constant,
             apart=np.array([2, 2, 3]),
         )  # fmt: skip
@@ -128,3 +128,4 @@ def test_a_constant_joins_the_bias_before_it() -> None:
     assert np.allclose(run(small, x), run(graph, x), atol=1e-5)
     other = chain(np.array([[1], [5]], np.float32))
     assert kinds(folded(other)).count("Add") == 2
+    assert kinds(folded(chain(np.array([[[[10, 20, 30]]]], np.float32), adds_axes=True))).count("Add") == 2
