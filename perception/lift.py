@@ -25,6 +25,15 @@ from perception.lift_table import SIGHTS, LiftTable
 EVIDENCE = 3  # channels beside the features: ends here, goes on, is in sight
 
 
+class Lifted(NamedTuple):
+    """Of each voxel. lit: E = C + EVIDENCE channels, summed over its sights. shown: what its sights show, at whatever
+    depth, in the mean; 0 where there is none. It is the voxel's own where something else (a lidar) knows that the ray
+    ends there."""
+
+    lit: Float[Tensor, "B E V"]
+    shown: Float[Tensor, "B C V"]
+
+
 class LiftIndex(NamedTuple):
     """A LiftTable as tensors."""
 
@@ -42,9 +51,8 @@ def lift(
     depth_logits: Float[Tensor, "B N D h w"],
     present: Float[Tensor, "B N"],
     index: LiftIndex,
-) -> Float[Tensor, "B E V"]:
-    """E = C + EVIDENCE channels of each voxel, summed over its sights.
-
+) -> Lifted:
+    """
     Args:
         present: 1 for a camera that delivered, 0 for one that did not: what it shows counts nothing.
     """
@@ -53,15 +61,17 @@ def lift(
     rows = _and_nothing(shown.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (B, N*h*w + 1, C + 1)
     beyond = goes_on(depth_logits).permute(0, 1, 3, 4, 2) * present[:, :, None, None, None]
     chances = _and_nothing(beyond.flatten(1).unsqueeze(-1))  # (B, N*h*w*(D+1) + 1, 1)
-    total = None
+    total = shows = None
     for sight in range(index.cell.shape[0]):
         seen = torch.index_select(rows, 1, index.cell[sight])
         near, far = (torch.index_select(chances, 1, part[sight]) for part in (index.near, index.far))
         ends = near - far
         lit = torch.cat([seen[..., :-1] * ends, ends, far, seen[..., -1:]], dim=-1)
         total = lit if total is None else total + lit
-    assert total is not None
-    return total.transpose(1, 2)
+        shows = seen if shows is None else shows + seen
+    assert total is not None and shows is not None
+    mean = shows[..., :-1] / shows[..., -1:].clamp(min=1.0)
+    return Lifted(total.transpose(1, 2), mean.transpose(1, 2))
 
 
 def goes_on(depth_logits: Float[Tensor, "B N D h w"]) -> Float[Tensor, "B N D1 h w"]:
@@ -80,8 +90,8 @@ def _and_nothing(rows: Float[Tensor, "B R C"]) -> Float[Tensor, "B R1 C"]:
 
 def lift_plain(
     features: Array, depth_logits: Array, present: Array, table: LiftTable, voxels: Sequence[int]
-) -> Mapping[int, Array]:
-    """The twin of `lift` for one frame, voxel by voxel; voxel -> [E].
+) -> Mapping[int, tuple[Array, Array]]:
+    """The twin of `lift` for one frame, voxel by voxel; voxel -> lit [E], shown [C].
 
     Args:
         features: [N, C, h, w]. depth_logits: [N, D, h, w]. present: [N].
@@ -90,7 +100,7 @@ def lift_plain(
     bins = depth_logits.shape[1]
     lifted = {}
     for voxel in voxels:
-        out = np.zeros(channels + EVIDENCE)
+        out, shown, sights = np.zeros(channels + EVIDENCE), np.zeros(channels), 0.0
         for sight in range(SIGHTS):
             cell = int(table.cell[sight, voxel])
             if cell == cameras * high * wide:
@@ -103,5 +113,7 @@ def lift_plain(
             ends, behind = chance[near:far].sum(), chance[far:].sum()
             evidence = [ends, behind, 1.0]
             out += present[camera] * np.concatenate([features[camera, :, row, column] * ends, evidence])
-        lifted[voxel] = out
+            shown += present[camera] * features[camera, :, row, column]
+            sights += present[camera]
+        lifted[voxel] = out, shown / max(sights, 1.0)
     return lifted

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional
 
 from perception.backbone import STRIDE, Backbone
 from perception.config import CAMERAS, ModelConfig
@@ -80,7 +81,8 @@ class OccupancyNet(nn.Module):
             lidar = self.lidar(inputs.lidar)
         if self.camera is not None and inputs.images is not None:
             assert inputs.present is not None and inputs.lifting is not None, "images come with present and lifting"
-            camera = self.camera(inputs.images, inputs.present, inputs.lifting)
+            struck = None if inputs.lidar is None or lidar is None else returned(inputs.lidar, self.config.lift_step)
+            camera = self.camera(inputs.images, inputs.present, inputs.lifting, struck)
         if lidar is None and camera is None:
             raise ValueError("no input for this network: it needs lidar or images, whichever it was made for")
         return lidar, camera
@@ -118,7 +120,8 @@ class LidarPath(nn.Module):
 
 
 class CameraPath(nn.Module):
-    """Images to features and depth, lifted into voxels, their heights as channels."""
+    """Images to features and depth, lifted into voxels, their heights as channels; and where a lidar is there, what the
+    images show of each voxel that it struck (after Vora et al., "PointPainting", 2020): no depth need be guessed."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -126,20 +129,41 @@ class CameraPath(nn.Module):
         self.backbone = Backbone(config.backbone_width, 2 * config.camera_channels)
         self.depth = nn.Conv2d(2 * config.camera_channels, config.depth_bins, 1)
         self.features = nn.Conv2d(2 * config.camera_channels, config.camera_channels, 1)
-        heights = self.grid.shape[2]
-        self.cells = nn.Sequential(
-            mix((config.camera_channels + EVIDENCE) * heights, 2 * config.bev_channels),
+        self.cells = self._fold(config, config.camera_channels + EVIDENCE)
+        self.painted = self._fold(config, config.camera_channels) if config.lidar else None
+
+    def _fold(self, config: ModelConfig, channels: int) -> nn.Sequential:
+        return nn.Sequential(
+            mix(channels * self.grid.shape[2], 2 * config.bev_channels),
             nn.Conv2d(2 * config.bev_channels, config.bev_channels, 1),
         )
 
-    def forward(self, images: Float[Tensor, "B N 3 H W"], present: Float[Tensor, "B N"], index: LiftIndex) -> Seen:
+    def forward(
+        self,
+        images: Float[Tensor, "B N 3 H W"],
+        present: Float[Tensor, "B N"],
+        index: LiftIndex,
+        struck: Float[Tensor, "B 1 V"] | None = None,
+    ) -> Seen:
+        """struck: 1 where the lidar had a return within the lifted voxel; None: there is no lidar."""
         batch, cameras = images.shape[:2]
         seen = self.backbone(images.flatten(0, 1))
         depth = self.depth(seen).unflatten(0, (batch, cameras))
         lifted = lift(self.features(seen).unflatten(0, (batch, cameras)), depth, present, index)
-        i, j, k = self.grid.shape
-        columns = lifted.unflatten(2, (i, j, k)).permute(0, 1, 4, 2, 3).flatten(1, 2)  # (B, E*K, I, J)
-        return Seen(self.cells(columns), depth=depth)
+        cells = self.cells(self._columns(lifted.lit))
+        if struck is not None and self.painted is not None:
+            cells = cells + self.painted(self._columns(lifted.shown * struck))
+        return Seen(cells, depth=depth)
+
+    def _columns(self, voxels: Float[Tensor, "B E V"]) -> Float[Tensor, "B EK I J"]:
+        return voxels.unflatten(2, self.grid.shape).permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+
+def returned(voxels: UInt8[Tensor, "B F Z X Y"], step: int) -> Float[Tensor, "B 1 V"]:
+    """1 where a lifted voxel of `step` voxels a side holds a return."""
+    hits = voxels[:, FEATURES.index("hits")].float()
+    largest = functional.max_pool3d(hits.unsqueeze(1), step)  # (B, 1, K, I, J)
+    return largest.clamp(max=1.0).permute(0, 1, 3, 4, 2).flatten(2)
 
 
 __all__ = ["CAMERAS", "STRIDE", "Inputs", "OccupancyNet", "Perceived", "Seen"]

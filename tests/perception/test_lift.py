@@ -57,12 +57,13 @@ def test_equals_the_loop(plan: RigPlan) -> None:
     logits = torch.randn(2, 6, CONFIG.depth_bins, high, wide, generator=generator)
     present = torch.tensor([[1.0] * 6, [1.0, 0.0, 1.0, 1.0, 1.0, 0.0]])
     lifted = lift(features, logits, present, LiftIndex.of(plan.table))
-    voxels = list(range(0, lifted.shape[2], 211))
+    voxels = list(range(0, lifted.lit.shape[2], 211))
     for frame in range(2):
         plain = lift_plain(*(t[frame].numpy().astype(float) for t in (features, logits, present)), plan.table, voxels)
-        stacked = torch.from_numpy(np.stack([plain[v] for v in voxels], axis=1)).float()
-        torch.testing.assert_close(lifted[frame][:, voxels], stacked, atol=1e-5, rtol=1e-4)
-        assert (stacked != 0).any()
+        for part, whole in enumerate(lifted):
+            stacked = torch.from_numpy(np.stack([plain[v][part] for v in voxels], axis=1)).float()
+            torch.testing.assert_close(whole[frame][:, voxels], stacked, atol=1e-5, rtol=1e-4)
+            assert (stacked != 0).any()
 
 
 def test_a_camera_that_is_absent_says_nothing(plan: RigPlan) -> None:
@@ -76,8 +77,8 @@ def test_a_camera_that_is_absent_says_nothing(plan: RigPlan) -> None:
     features[0, 0], logits[0, 0] = 1e3, torch.linspace(-9, 9, CONFIG.depth_bins)[:, None, None]
     torch.testing.assert_close(lift(features, logits, present, index), one)
     ahead = (lifted_grid(CONFIG.lift_step).index_of(np.array([20.0, 0.4, 0.5])) * [800, 8, 1]).sum()
-    assert (one[0, :, ahead] == 0).all()
-    assert (lift(features, logits, torch.ones(1, 6), index)[0, :, ahead] != 0).any()
+    assert (one.lit[0, :, ahead] == 0).all() and (one.shown[0, :, ahead] == 0).all()
+    assert (lift(features, logits, torch.ones(1, 6), index).lit[0, :, ahead] != 0).any()
 
 
 def test_depth_lights_the_voxel_where_the_ray_ends_and_tells_those_before_it_that_it_goes_on(plan: RigPlan) -> None:
@@ -86,7 +87,7 @@ def test_depth_lights_the_voxel_where_the_ray_ends_and_tells_those_before_it_tha
     borders = depth_borders(CONFIG.depth_bins, CONFIG.nearest, CONFIG.farthest)
     depth = 20.0 - 1.7  # m from the front camera to x = 20 m
     logits[:, :, int(np.searchsorted(borders, depth)) - 1] = 20.0
-    lifted = lift(torch.ones(1, 6, 1, high, wide), logits, torch.ones(1, 6), LiftIndex.of(plan.table))
+    lifted = lift(torch.ones(1, 6, 1, high, wide), logits, torch.ones(1, 6), LiftIndex.of(plan.table)).lit
     grid = lifted_grid(CONFIG.lift_step)
     ends, goes = (lifted[0, 1 + k].unflatten(0, grid.shape) for k in range(2))
     x, y, z = grid.index_of(np.array([20.0, 0.4, 1.4]))
