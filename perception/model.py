@@ -59,6 +59,12 @@ class Seen(NamedTuple):
     fine: Float[Tensor, "B c X Y"] | None = None
     depth: Float[Tensor, "B N D h w"] | None = None
 
+    def where(self, given: Tensor) -> Seen:
+        """Nothing of a frame [B, ...] for which nothing but zeros was given: a graph always has its inputs, and tells
+        by them that a sensor is silent what this network tells by None."""
+        there = (given.flatten(1).amax(1) > 0).float()[:, None, None, None]
+        return Seen(self.cells * there, None if self.fine is None else self.fine * there, self.depth)
+
 
 class OccupancyNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
@@ -78,11 +84,11 @@ class OccupancyNet(nn.Module):
         """Each sensor by itself: lidar, cameras. ValueError where none of those that the network has delivered."""
         lidar = camera = None
         if self.lidar is not None and inputs.lidar is not None:
-            lidar = self.lidar(inputs.lidar)
+            lidar = self.lidar(inputs.lidar).where(inputs.lidar)
         if self.camera is not None and inputs.images is not None:
             assert inputs.present is not None and inputs.lifting is not None, "images come with present and lifting"
             struck = None if inputs.lidar is None or lidar is None else returned(inputs.lidar, self.config.lift_step)
-            camera = self.camera(inputs.images, inputs.present, inputs.lifting, struck)
+            camera = self.camera(inputs.images, inputs.present, inputs.lifting, struck).where(inputs.present)
         if lidar is None and camera is None:
             raise ValueError("no input for this network: it needs lidar or images, whichever it was made for")
         return lidar, camera
@@ -152,7 +158,8 @@ class CameraPath(nn.Module):
         lifted = lift(self.features(seen).unflatten(0, (batch, cameras)), depth, present, index)
         cells = self.cells(self._columns(lifted.lit))
         if struck is not None and self.painted is not None:
-            cells = cells + self.painted(self._columns(lifted.shown * struck))
+            painted = Seen(self.painted(self._columns(lifted.shown * struck))).where(struck)
+            cells = cells + painted.cells
         return Seen(cells, depth=depth)
 
     def _columns(self, voxels: Float[Tensor, "B E V"]) -> Float[Tensor, "B EK I J"]:

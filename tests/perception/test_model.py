@@ -14,7 +14,7 @@ import torch
 from calib.rig import Rig
 from perception.config import ModelConfig
 from perception.lift import LiftIndex
-from perception.model import Inputs, OccupancyNet
+from perception.model import Inputs, OccupancyNet, returned
 from perception.prepare import plan_rig
 from perception.types import NUM_CLASSES
 from perception.voxelize import FEATURES
@@ -54,6 +54,38 @@ def test_each_sensor_may_be_absent_and_each_matters(network: OccupancyNet, input
         assert (one.logits - other.logits).abs().mean() > 1e-4
     with pytest.raises(ValueError, match="no input"):
         network(Inputs(None, None, None, None))
+
+
+@torch.no_grad()
+def test_a_sensor_of_which_nothing_but_zeros_is_given_is_absent(network: OccupancyNet, inputs: Inputs) -> None:
+    """So a graph is told, which has the same inputs every time: it says what the network was trained to say."""
+    assert inputs.lidar is not None and inputs.images is not None and inputs.present is not None
+    dark = inputs._replace(images=torch.zeros_like(inputs.images), present=torch.zeros_like(inputs.present))
+    lidar = network(inputs._replace(images=None, present=None, lifting=None))
+    torch.testing.assert_close(network(dark).logits, lidar.logits)
+    silent = network(inputs._replace(lidar=torch.zeros_like(inputs.lidar)))
+    torch.testing.assert_close(silent.logits, network(inputs._replace(lidar=None)).logits)
+
+
+@torch.no_grad()
+def test_images_paint_what_the_lidar_struck_and_nothing_else(network: OccupancyNet, inputs: Inputs) -> None:
+    """A return ahead takes the colour of the pixels that show it: what is written there changes, elsewhere it does
+    not."""
+    assert inputs.lidar is not None and inputs.images is not None and network.camera is not None
+    index, present = inputs.lifting, inputs.present
+    assert index is not None and present is not None
+    lidar = torch.zeros_like(inputs.lidar)
+    lidar[0, FEATURES.index("hits"), 4, 140, 101] = 32  # x = 16 m, y = 0.6 m
+    struck = returned(lidar, SMALL.lift_step)
+    assert struck.sum() == 1 and struck.view(100, 100, 8)[70, 50, 2] == 1
+    changed = (
+        network.camera(inputs.images, present, index, struck).cells - network.camera(inputs.images, present, index).cells
+    ).abs()[0]
+    nothing = network.camera.painted[1](network.camera.painted[0](torch.zeros(1, 8 * 8, 1, 1))).abs()[0, :, 0, 0]
+    elsewhere = changed.flatten(1)[:, torch.arange(100 * 100) != 7050]
+    torch.testing.assert_close(elsewhere, nothing[:, None].expand_as(elsewhere), atol=1e-5, rtol=1e-4)
+    assert (changed[:, 70, 50] - nothing).abs().max() > 1e-3
+    assert network.camera(inputs.images, torch.zeros_like(present), index, struck).where(present * 0).cells.abs().max() == 0
 
 
 @torch.no_grad()
