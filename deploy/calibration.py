@@ -4,7 +4,7 @@ after all that its stream has shown before."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from calib.errors import InputError
 from calib.int8 import FrameFacts, choose_frames, write_frames
 from calib.transforms import inverse, planar
 from deploy.bundle_files import sha256_of
+from deploy.graphs import gated_graphs
 from deploy.pipeline import tick_inputs
 from deploy.torch_runtime import TorchRuntime
 from genie.data.scenes import list_scenes
@@ -121,3 +122,10 @@ def chosen_ticks(model: GenieDrive, calibration: Calibration) -> Iterator[tuple[
             runtime.tick(tick_inputs(seen, None))
             if t in wanted:
                 yield runtime.given
+
+
+def run_ticks(model: GenieDrive, ticks: Iterable[tuple[str, dict[str, Tensor]]]) -> None:
+    """Runs the graphs of a model on the ticks that were chosen."""
+    modules = {graph.name: graph.module for graph in gated_graphs(model)}
+    for name, given in ticks:
+        modules[name](*given.values())

@@ -14,7 +14,7 @@ import torch
 
 from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import new_export, sha256_of
-from deploy.calibration import CALIBRATION_FILE, FRAMES, Calibration, choose_calibration, chosen_ticks
+from deploy.calibration import CALIBRATION_FILE, FRAMES, Calibration, choose_calibration, chosen_ticks, run_ticks
 from deploy.fold import IR_VERSION, OPSET, folded
 from deploy.graphs import Graph, graphs_of
 from deploy.half import in_half
@@ -62,7 +62,8 @@ def export(
             holds something else than an export.
         CheckFailed: a graph has something that TensorRT or CUDA graphs refuse.
     """
-    _check_choices(form, precision, calibration)
+    check_precision(precision, calibration)
+    _check_form(form, precision)
     chosen = choose_calibration(calibration, calibration_frames) if precision == "int8" else None
     loaded = read_checkpoint(checkpoint)
     model = GenieDrive(loaded.config.model).eval()
@@ -89,27 +90,35 @@ def export(
     return Exported(Path(folder), manifest)
 
 
-def _check_choices(form: str, precision: str, calibration: Path | None) -> None:
-    for what, value, choices in (("form", form, FORMS), ("precision", precision, PRECISIONS)):
-        if value not in choices:
-            raise InputError(f"{what} {value!r}", expected=f"one of {', '.join(choices)}", fix="choose one of these")
-    if form == "dense" and precision != "fp32":
-        raise InputError(
-            f"the dense form in {precision}",
-            expected="fp32: the dense twin is what the gated form is measured against",
-            fix="leave --form or --precision out",
-        )
+def check_precision(precision: str, calibration: Path | None) -> None:
+    """Raises InputError for a precision that there is not, or one that measures no ranges with data to measure them."""
+    _check_choice("precision", precision, PRECISIONS)
     if precision != "int8" and calibration is not None:
         raise InputError(
             f"calibration data for {precision}", expected="none: it has no ranges to measure", fix="leave it out"
         )
 
 
+def _check_form(form: str, precision: str) -> None:
+    _check_choice("form", form, FORMS)
+    if form == "dense" and precision != "fp32":
+        raise InputError(
+            f"the dense form in {precision}",
+            expected="fp32: the dense twin is what the gated form is measured against",
+            fix="leave --form or --precision out",
+        )
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{what} {value!r}", expected=f"one of {', '.join(choices)}", fix="choose one of these")
+
+
 def in_precision(model: GenieDrive, precision: str, chosen: Calibration | None) -> GenieDrive:
     """The model as its graphs compute; the same one for fp32."""
     if precision == "fp16":
         return in_half(model)
-    return model if chosen is None else quantized(model, chosen_ticks(model, chosen))
+    return model if chosen is None else quantized(model, lambda copied: run_ticks(copied, chosen_ticks(model, chosen)))
 
 
 def write_graph(graph: Graph, folder: Path) -> GraphSpec:

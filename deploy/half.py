@@ -25,6 +25,20 @@ class CastLinear(nn.Linear):
         return nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
+class CastConv2d(nn.Conv2d):
+    """As CastLinear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+class Fp32GroupNorm(nn.GroupNorm):
+    """As Fp32LayerNorm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class Fp32LayerNorm(nn.LayerNorm):
     """Computes in FP32, tells in the type of its input."""
 

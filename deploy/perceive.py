@@ -10,22 +10,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.rig import Rig
 from deploy.perception_spec import IMAGES, INDEX, LIDAR, PERCEIVE, PRESENT, read_perception_manifest
-from perception.prepare import camera_input, lidar_input, plan_rig
+from deploy.runtime import open_session
+from perception.prepare import CameraInput, RigPlan, camera_input, lidar_input, plan_rig
 from perception.preprocess import normalise
 from perception.types import Occupancy
 from perception.voxelize import LidarSweep
 
-Array = np.ndarray[Any, Any]
+
+class Told(NamedTuple):
+    """By the graph. semantics: uint8, the likeliest class. occupied: probability of each voxel."""
+
+    semantics: UInt8[NDArray[np.uint8], "X Y Z"]
+    occupied: Float[NDArray[np.float32], "X Y Z"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,33 @@ class PerceivedFrame:
     stage_ms: dict[str, float]
 
 
+class PerceptionGraph:
+    """An exported perception, on what was prepared for one rig."""
+
+    def __init__(self, export: Path, plan: RigPlan, *, threads: int = 2) -> None:
+        """
+        Raises:
+            InputError: no export of a perception, or a damaged one.
+        """
+        self.manifest = manifest = read_perception_manifest(export)
+        self._index = dict(zip(INDEX, plan.table, strict=True)) if manifest.config.model.camera else {}
+        self._session = open_session(Path(export) / manifest.graph.file, manifest.graph, threads)
+        self._silent = {s.name: s.empty() for s in manifest.graph.inputs if s.name not in INDEX}
+
+    def run(self, lidar: NDArray[np.uint8] | None, seen: CameraInput | None) -> Told:
+        """
+        Args:
+            lidar: uint8 [F, Z, X, Y] (perception.prepare.lidar_input). None: it is silent, or not read.
+        """
+        inputs = {**self._silent, **self._index}
+        if lidar is not None and LIDAR in inputs:
+            inputs[LIDAR] = lidar[None]
+        if seen is not None and IMAGES in inputs:
+            inputs |= {IMAGES: normalise(seen.images)[None], PRESENT: seen.present[None].astype(np.float32)}
+        semantics, occupied = self._session.run(None, inputs)
+        return Told(semantics[0], occupied[0])
+
+
 class Perception:
     """One rig's perception."""
 
@@ -47,19 +79,14 @@ class Perception:
         Raises:
             InputError: no export of a perception, a damaged one, or a rig without its cameras.
         """
-        self.manifest = read_perception_manifest(export)
+        self._plan = plan_rig(rig, read_perception_manifest(export).config.model)
+        self._graph = PerceptionGraph(export, self._plan, threads=threads)
+        self.manifest = self._graph.manifest
         self._config = self.manifest.config.model
-        self._plan = plan_rig(rig, self._config)
-        self._index = dict(zip(INDEX, self._plan.table, strict=True)) if self._config.camera else {}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = Path(export) / self.manifest.graph.file
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def warm_up(self) -> None:
         """Runs the graph once on nothing: a first run allocates, and must not fall into a drive."""
-        self._session.run(None, {spec.name: spec.empty() for spec in self.manifest.graph.inputs})
+        self._graph.run(None, None)
 
     def perceive(self, sweeps: Sequence[LidarSweep], images: Mapping[str, NDArray[np.uint8]]) -> PerceivedFrame:
         """
@@ -71,20 +98,20 @@ class Perception:
             InputError: neither sweeps nor images for this network, or an image of another size than the rig's.
         """
         start = time.perf_counter()
-        inputs, present = self._prepare(sweeps, images)
+        lidar, seen = self._prepare(sweeps, images)
         prepared = time.perf_counter()
-        semantics, occupied = self._session.run(None, inputs)
-        told = time.perf_counter()
+        told = self._graph.run(lidar, seen)
+        ended = time.perf_counter()
         return PerceivedFrame(
-            Occupancy(semantics[0], source=PERCEIVE),
-            occupied[0],
-            tuple(bool(p) for p in present),
-            {"prepare": 1e3 * (prepared - start), "perceive": 1e3 * (told - prepared)},
+            Occupancy(told.semantics, source=PERCEIVE),
+            told.occupied,
+            () if seen is None else tuple(bool(p) for p in seen.present),
+            {"prepare": 1e3 * (prepared - start), "perceive": 1e3 * (ended - prepared)},
         )
 
     def _prepare(
         self, sweeps: Sequence[LidarSweep], images: Mapping[str, NDArray[np.uint8]]
-    ) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.uint8] | None, CameraInput | None]:
         config = self._config
         some = (config.lidar and len(sweeps) > 0) or (config.camera and len(images) > 0)
         if not some:
@@ -93,14 +120,5 @@ class Perception:
                 expected="at least one of those that the network reads",
                 fix="wait for the sensors, or use a network for those that there are",
             )
-        inputs: dict[str, Array] = {}
-        present = np.zeros(0, bool)
-        if config.lidar:
-            spec = next(s for s in self.manifest.graph.inputs if s.name == LIDAR)
-            newest = sorted(sweeps, key=lambda s: s.stamp_us)[-config.sweeps :]
-            inputs[LIDAR] = lidar_input(newest)[None] if newest else spec.empty()
-        if config.camera:
-            seen = camera_input(self._plan, images)
-            present = seen.present
-            inputs |= {IMAGES: normalise(seen.images)[None], PRESENT: present[None].astype(np.float32), **self._index}
-        return inputs, present
+        newest = sorted(sweeps, key=lambda s: s.stamp_us)[-config.sweeps :] if config.lidar else []
+        return lidar_input(newest) if newest else None, camera_input(self._plan, images) if config.camera else None

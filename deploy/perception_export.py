@@ -12,10 +12,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from deploy.bundle_files import new_export
-from deploy.export import write_graph
+from deploy.calibration import CALIBRATION_FILE, FRAMES
+from deploy.export import check_precision, write_graph
 from deploy.fold import OPSET
 from deploy.graphs import Graph
-from deploy.perception_spec import IMAGES, INDEX, LIDAR, OCCUPIED, PERCEIVE, PRESENT, SEMANTICS, PerceptionManifest
+from deploy.perception_calibration import choose_keyframes
+from deploy.perception_precision import in_precision
+from deploy.perception_spec import (
+    IMAGES,
+    INDEX,
+    LIDAR,
+    LIMITS,
+    OCCUPIED,
+    PERCEIVE,
+    PRESENT,
+    SEMANTICS,
+    PerceptionManifest,
+)
 from deploy.spec import WEIGHTS_FILE
 from deploy.torch_runtime import weights_digest
 from perception.checkpoint import FORMAT, checkpoint_path, load_network, save_checkpoint
@@ -41,7 +54,7 @@ class Perceive(nn.Module):
         index = LiftIndex(*(told[name] for name in INDEX)) if IMAGES in told else None
         lidar = told[LIDAR].float() if LIDAR in told else None  # before all else: TensorRT casts bytes, and no more
         perceived = self.model(Inputs(lidar, told.get(IMAGES), told.get(PRESENT), index))
-        likely = torch.softmax(perceived.logits, dim=1).permute(0, 3, 4, 2, 1)  # (1, X, Y, Z, K)
+        likely = torch.softmax(perceived.logits.float(), dim=1).permute(0, 3, 4, 2, 1)  # (1, X, Y, Z, K)
         return perceived.semantics(), 1.0 - likely[..., FREE]
 
 
@@ -87,16 +100,30 @@ def is_perception(checkpoint: Path | str) -> bool:
         return False
 
 
-def export_perception(checkpoint: Path | str, folder: Path) -> PerceptionManifest:
+def export_perception(
+    checkpoint: Path | str,
+    folder: Path,
+    precision: str = "fp32",
+    calibration: Path | None = None,
+    calibration_frames: int = FRAMES,
+) -> PerceptionManifest:
     """Writes the export of a checkpoint of `geniedrive train perception`, or of the shipped weights by name.
 
+    Args:
+        precision: "fp32", "fp16" or "int8".
+        calibration: data root whose keyframes show INT8 the ranges of activations. calibration_frames: how many.
+
     Raises:
-        InputError: the checkpoint cannot be read, or `folder` holds something else than an export.
+        InputError: the checkpoint cannot be read, no such precision, int8 without calibration data, or `folder` holds
+            something else than an export.
         CheckFailed: the graph has something that TensorRT or CUDA graphs refuse.
     """
+    check_precision(precision, calibration)
+    chosen = choose_keyframes(calibration, calibration_frames) if precision == "int8" else None
     loaded = load_network(checkpoint)
     with new_export(folder) as fresh:
-        graph = write_graph(perception_graph(loaded.model), fresh)
+        frames = None if chosen is None else chosen.inputs(loaded.config.model)
+        graph = write_graph(perception_graph(in_precision(loaded.model, precision, frames)), fresh)
         save_checkpoint(fresh / WEIGHTS_FILE, loaded.model, loaded.config, loaded.step)
         manifest = PerceptionManifest(
             graph=graph,
@@ -105,6 +132,9 @@ def export_perception(checkpoint: Path | str, folder: Path) -> PerceptionManifes
             config=loaded.config,
             step=loaded.step,
             versions={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+            precision=precision,
+            calibration_sha256=chosen.write(fresh / CALIBRATION_FILE) if chosen else None,
+            limits=LIMITS[precision],
         )
         manifest.write(fresh)
     return manifest

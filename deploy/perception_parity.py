@@ -14,6 +14,7 @@ from torch import Tensor
 from deploy.parity import Check
 from deploy.perception_export import Perceive, example_inputs
 from deploy.perception_spec import IMAGES, LIDAR, PRESENT, read_perception_manifest
+from deploy.runtime import open_session
 from deploy.spec import WEIGHTS_FILE
 from perception.checkpoint import load_network
 from perception.config import ModelConfig
@@ -39,10 +40,7 @@ def compare_perception(export: Path, checkpoint: Path | None = None, *, threads:
     """
     manifest = read_perception_manifest(export)
     reference = Perceive(load_network(checkpoint or Path(export) / WEIGHTS_FILE).model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    path = Path(export) / manifest.graph.file
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(Path(export) / manifest.graph.file, manifest.graph, threads)
     return [_compare(case, reference, session, inputs) for case, inputs in cases(manifest.config.model)]
 
 

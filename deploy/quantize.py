@@ -2,7 +2,7 @@
 inputs of every Linear and Conv. Symmetric, zero point 0; weights per channel, activations per tensor.
 
 What is FP32 stays so: attention's own products, softmax, LayerNorm, the change gate, all that indexes the grid, and the
-layers of KEPT_FP32.
+layers that are named as kept.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import contextlib
 import copy
 import io
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from calib.errors import CheckFailed, InputError
-from deploy.graphs import gated_graphs
-from genie.model import GenieDrive
 
 # Names of layers, as ModelOpt matches them. Measured in docs/benchmarks/precision.md.
 KEPT_FP32 = (
@@ -33,8 +31,15 @@ KEPT_FP32 = (
 )
 
 
-def quantized(model: GenieDrive, ticks: Iterable[tuple[str, dict[str, Tensor]]]) -> GenieDrive:
-    """A copy with quantisers, whose ranges are those of the ticks (deploy.calibration.chosen_ticks).
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def quantized(model: Network, calibrate: Callable[[Network], None], kept: Sequence[str] = KEPT_FP32) -> Network:
+    """A copy with quantisers.
+
+    Args:
+        calibrate: runs it on what shows the ranges of all activations.
+        kept: names of layers that stay in FP32, as ModelOpt matches them.
 
     Raises:
         InputError: ModelOpt is not installed.
@@ -43,25 +48,18 @@ def quantized(model: GenieDrive, ticks: Iterable[tuple[str, dict[str, Tensor]]])
     quantization = _modelopt()
     copied = copy.deepcopy(model).eval()
 
-    def calibrate(calibrated: nn.Module) -> None:
-        assert isinstance(calibrated, GenieDrive)
-        modules = {graph.name: graph.module for graph in gated_graphs(calibrated)}
-        for name, given in ticks:
-            modules[name](*given.values())
-
     config = {
         "quant_cfg": {
             "*weight_quantizer": {"num_bits": 8, "axis": 0},
             "*input_quantizer": {"num_bits": 8, "axis": None},
-            **{name: {"enable": False} for name in (*KEPT_FP32, "default")},
+            **{name: {"enable": False} for name in (*kept, "default")},
         },
         "algorithm": "max",
     }
     # It tells on stdout what it inserts.
     with torch.inference_mode(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = quantization.quantize(copied, config, calibrate)
-    assert isinstance(result, GenieDrive)
+        result: Network = quantization.quantize(copied, config, calibrate)
     blind = [name for name, layer in quantized_layers(result).items() if layer.input_quantizer.amax is None]
     if blind:
         raise CheckFailed(f"calibration never ran {', '.join(blind)}")

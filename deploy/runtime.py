@@ -18,7 +18,10 @@ from genie.buckets import BucketState
 Array = np.ndarray[Any, Any]
 BACKENDS = {"ort": "ONNX Runtime, CPU", "trt": "TensorRT, GPU"}
 _STATE = (STATE_IN, STATE_OUT)
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32", "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+}  # fmt: skip
 
 
 class Runtime(Protocol):

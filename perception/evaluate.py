@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from perception.batches import make_batch
-from perception.config import CAMERAS, MASKS
+from perception.config import CAMERAS, MASKS, ModelConfig
 from perception.frames import Frame, FrameStore
 from perception.lift import LiftIndex
 from perception.metrics import ConfusionTable, confusion_table
@@ -65,8 +65,11 @@ class Row:
             self.rays = counted if self.rays is None else self.rays.plus(counted)
 
 
+Perceive = Callable[[Frame, Sensors], Labels]  # classes [X, Y, Z] of a frame, by some of its sensors
+
+
 class Perceiver:
-    """A network on frames of one rig."""
+    """A network on frames of one rig: a `Perceive`."""
 
     def __init__(self, model: OccupancyNet, plan: RigPlan) -> None:
         self._model, self._index = model, LiftIndex.of(plan.table)
@@ -81,13 +84,9 @@ class Perceiver:
         return self._model(batch.inputs).semantics()[0].numpy()
 
 
-def usable(model: OccupancyNet, rows: Iterable[Sensors]) -> list[Sensors]:
+def usable(config: ModelConfig, rows: Iterable[Sensors]) -> list[Sensors]:
     """Those for which the network has a path."""
-    return [
-        row
-        for row in rows
-        if (row.sweeps == "none" or model.lidar is not None) and (row.lost is None or model.camera is not None)
-    ]
+    return [row for row in rows if (row.sweeps == "none" or config.lidar) and (row.lost is None or config.camera)]
 
 
 def raw_voxels(frame: Frame) -> Labels:
@@ -109,7 +108,7 @@ def mean_map(store: FrameStore, scenes: Mapping[str, list[str]]) -> Labels:
 
 
 def evaluate(
-    model: OccupancyNet,
+    perceiving: Callable[[RigPlan], Perceive],
     store: FrameStore,
     scenes: Mapping[str, list[str]],
     sensors: Sequence[Sensors],
@@ -121,13 +120,14 @@ def evaluate(
     """Rows: the baselines, then the network with each set of sensors.
 
     Args:
+        perceiving: what perceives on a rig.
         prior: of `mean_map`, from other scenes; None: no such row.
         rays_for: names of rows whose RayIoU is counted: rays cost more than the rest. "*": of all.
     """
     rows = [Row(name) for name in (*_baselines(prior), *(s.name for s in sensors))]
     for scene in progress(scenes):
         plan, tokens = store.plan(scene), scenes[scene]
-        perceive = Perceiver(model, plan)
+        perceive = perceiving(plan)
         frames = [store.read(scene, token) for token in tokens]
         for number, frame in enumerate(frames):
             sight = None

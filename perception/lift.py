@@ -56,7 +56,8 @@ def lift(
     Args:
         present: 1 for a camera that delivered, 0 for one that did not: what it shows counts nothing.
     """
-    cells = present[:, :, None, None, None] * torch.ones_like(features[:, :, :1])  # (B, N, 1, h, w)
+    kind = features.dtype  # chances are told in float32, features as they come
+    cells = present.to(kind)[:, :, None, None, None] * torch.ones_like(features[:, :, :1])  # (B, N, 1, h, w)
     shown = torch.cat([features * cells, cells], dim=2)
     rows = _and_nothing(shown.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (B, N*h*w + 1, C + 1)
     beyond = goes_on(depth_logits).permute(0, 1, 3, 4, 2) * present[:, :, None, None, None]
@@ -65,8 +66,8 @@ def lift(
     for sight in range(index.cell.shape[0]):
         seen = torch.index_select(rows, 1, index.cell[sight])
         near, far = (torch.index_select(chances, 1, part[sight]) for part in (index.near, index.far))
-        ends = near - far
-        lit = torch.cat([seen[..., :-1] * ends, ends, far, seen[..., -1:]], dim=-1)
+        ends, behind = (near - far).to(kind), far.to(kind)
+        lit = torch.cat([seen[..., :-1] * ends, ends, behind, seen[..., -1:]], dim=-1)
         total = lit if total is None else total + lit
         shows = seen if shows is None else shows + seen
     assert total is not None and shows is not None
@@ -76,7 +77,7 @@ def lift(
 
 def goes_on(depth_logits: Float[Tensor, "B N D h w"]) -> Float[Tensor, "B N D1 h w"]:
     """The chance that a ray passes each of the D + 1 borders: 1 at the first, 0 at the last."""
-    chance = torch.softmax(depth_logits, dim=2)
+    chance = torch.softmax(depth_logits.float(), dim=2)
     bins = chance.shape[2]
     # A product with a triangle in place of a running sum, which TensorRT before version 10 does not have.
     later = torch.ones(bins + 1, bins, dtype=chance.dtype, device=chance.device).triu()

@@ -62,7 +62,7 @@ class Seen(NamedTuple):
     def where(self, given: Tensor) -> Seen:
         """Nothing of a frame [B, ...] for which nothing but zeros was given: a graph always has its inputs, and tells
         by them that a sensor is silent what this network tells by None."""
-        there = (given.flatten(1).amax(1) > 0).float()[:, None, None, None]
+        there = (given.flatten(1).amax(1) > 0).to(self.cells.dtype)[:, None, None, None]
         return Seen(self.cells * there, None if self.fine is None else self.fine * there, self.depth)
 
 
@@ -158,7 +158,7 @@ class CameraPath(nn.Module):
         lifted = lift(self.features(seen).unflatten(0, (batch, cameras)), depth, present, index)
         cells = self.cells(self._columns(lifted.lit))
         if struck is not None and self.painted is not None:
-            painted = Seen(self.painted(self._columns(lifted.shown * struck))).where(struck)
+            painted = Seen(self.painted(self._columns(lifted.shown * struck.to(lifted.shown.dtype)))).where(struck)
             cells = cells + painted.cells
         return Seen(cells, depth=depth)
 

@@ -33,7 +33,7 @@ def free_bias(
 ) -> float:
     """The candidate with the best IoU of occupied against free, mean of the sensors that the network reads (lidar,
     cameras, both) and of MASKS. On frames that it was not trained on, if there are some."""
-    rows = usable(model, (LIDAR_ONLY, CAMERA_ONLY, FUSED))
+    rows = usable(model.config, (LIDAR_ONLY, CAMERA_ONLY, FUSED))
     tables: dict[tuple[str, str, float], ConfusionTable] = {
         (row.name, mask, bias): np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
         for row in rows for mask in MASKS for bias in CANDIDATES

@@ -32,7 +32,9 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, fp16, or int8 with --calibration.")] = "fp32",
     calibration: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Data root with 10 Hz streams, whose frames show INT8 the ranges of activations."),
+        typer.Option(
+            help="Data root that shows INT8 the ranges of activations: 10 Hz streams; for perception sensor files."
+        ),
     ] = None,
     calibration_frames: Annotated[int, typer.Option(min=1, help="How many of its frames are chosen.")] = 64,
     noise: Annotated[
@@ -46,22 +48,19 @@ def export(
     from deploy.perception_export import is_perception
 
     if is_perception(checkpoint):
-        return _export_perception(checkpoint, out, precision)
+        return _export_perception(checkpoint, out, precision, calibration, calibration_frames)
     known = None if noise is None else read_noise(noise)
     manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames, known).manifest
     told = f"bundle {manifest.bundle_id}, {form}, {precision}, opset {manifest.opset}"
     typer.echo(f"{out}: {told}, {manifest.nodes} nodes in {', '.join(manifest.graphs)}")
 
 
-def _export_perception(checkpoint: Path, out: Path, precision: str) -> None:
-    from calib.errors import InputError
+def _export_perception(checkpoint: Path, out: Path, precision: str, calibration: Path | None, frames: int) -> None:
     from deploy.perception_export import export_perception
 
-    if precision != "fp32":
-        raise InputError(f"a perception in {precision}", expected="fp32", fix="leave --precision out")
-    manifest = export_perception(checkpoint, out)
+    manifest = export_perception(checkpoint, out, precision, calibration, frames)
     nodes = sum(manifest.graph.operators.values())
-    typer.echo(f"{out}: bundle {manifest.bundle_id}, perceive, fp32, opset {manifest.opset}, {nodes} nodes")
+    typer.echo(f"{out}: bundle {manifest.bundle_id}, perceive, {precision}, opset {manifest.opset}, {nodes} nodes")
 
 
 def build(

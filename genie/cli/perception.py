@@ -10,9 +10,12 @@ import typer
 from genie.cli.names import split_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from perception.config import ModelConfig
     from perception.evaluate import Row
     from perception.frames import FrameStore
+    from perception.prepare import RigPlan
 
 _CACHE = "Folder of prepared keyframes, made where it lacks some; default: "
 
@@ -52,7 +55,9 @@ def train(
 
 def evaluate(
     dataroot: Annotated[Path, typer.Option(help="A nuScenes data root, real or synthetic, with Occ3D labels.")],
-    model: Annotated[str, typer.Option(help="A run folder, a checkpoint, or shipped weights by name.")] = "perception",
+    model: Annotated[
+        str, typer.Option(help="A run folder, a checkpoint, shipped weights by name, or a folder that `export` wrote.")
+    ] = "perception",
     scenes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: all.")] = None,  # noqa: UP045
     frames: Annotated[Optional[Path], typer.Option(help=_CACHE + "beside it, DATAROOT-frames.")] = None,  # noqa: UP045
     lost: Annotated[bool, typer.Option(help="Also a row for each lost camera.")] = True,
@@ -61,28 +66,36 @@ def evaluate(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Write the scores there.")] = None,  # noqa: UP045
 ) -> None:
     """Score perception: mIoU with and without the camera mask, occupied IoU, RayIoU, beside baselines."""
+    from functools import partial
+
     import torch
     from rich.console import Console
     from rich.progress import track
 
     from calib.files import write_json
+    from deploy.perception_scores import ExportedPerceiver
+    from deploy.perception_spec import is_perception_export, read_perception_manifest
     from perception import evaluate as scoring
     from perception.checkpoint import load_network, read_prior
     from perception.report import score_table, to_json
 
     torch.set_num_threads(threads)
-    loaded = load_network(model)
-    store, found = _frames(
-        dataroot, frames or dataroot.with_name(dataroot.name + "-frames"), loaded.config.model, scenes
-    )
+    perceiving: Callable[[RigPlan], scoring.Perceive]
+    if is_perception_export(Path(model)):
+        config, prior = read_perception_manifest(Path(model)).config.model, read_prior("perception")
+        perceiving = partial(ExportedPerceiver, Path(model), threads)
+    else:
+        loaded, prior = load_network(model), read_prior(model)
+        config, perceiving = loaded.config.model, partial(scoring.Perceiver, loaded.model)
+    store, found = _frames(dataroot, frames or dataroot.with_name(dataroot.name + "-frames"), config, scenes)
     sensors = (scoring.ONE_SWEEP, scoring.LIDAR_ONLY, scoring.CAMERA_ONLY, scoring.FUSED)
-    chosen = scoring.usable(loaded.model, (*sensors, *(scoring.lost_cameras() if lost else ())))
+    chosen = scoring.usable(config, (*sensors, *(scoring.lost_cameras() if lost else ())))
     rows: list[Row] = scoring.evaluate(
-        loaded.model,
+        perceiving,
         store,
         found,
         chosen,
-        prior=read_prior(model),
+        prior=prior,
         rays_for=("mean map", "raw voxels", *(s.name for s in sensors)) if rays else (),
         progress=lambda names: track(list(names), "scoring", console=Console(stderr=True), transient=True),
     )

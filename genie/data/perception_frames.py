@@ -78,6 +78,33 @@ def prepare_frames(
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """A keyframe whose sweep is there. sample: its row of the tables. files: of its sensors, those that are there.
+    speed_m_s: of the ego, from the keyframe before (of the first: to the next)."""
+
+    sample: dict[str, Any]
+    stamp_us: int
+    speed_m_s: float
+    files: tuple[Path, ...]
+
+
+def keyframes(nusc: NuScenes, scene: str) -> list[Keyframe]:
+    """Those of a scene, labelled or not, in time order."""
+    samples = [s for s in _samples(nusc, scene) if _file(nusc, s["data"][LIDAR]).is_file()]
+    poses = [pose_of(nusc, nusc.get("sample_data", s["data"][LIDAR])).world_from_ego for s in samples]
+    stamps = [int(s["timestamp"]) for s in samples]
+    found = []
+    for number, sample in enumerate(samples):
+        other = number - 1 if number else min(1, len(samples) - 1)
+        seconds = abs(stamps[number] - stamps[other]) * 1e-6
+        far = float(np.linalg.norm(poses[number][:3, 3] - poses[other][:3, 3]))
+        files = (_file(nusc, sample["data"][c]) for c in (LIDAR, *CAMERAS) if c in sample["data"])
+        there = tuple(path for path in files if path.is_file())
+        found.append(Keyframe(sample, stamps[number], far / seconds if seconds else 0.0, there))
+    return found
+
+
 def make_frame(plan: RigPlan, sensors: KeyframeSensors, label: Path) -> Frame:
     """
     Raises:

@@ -24,6 +24,8 @@ from deploy.torch_runtime import TorchRuntime
 from genie.cli.main import main
 from genie.config import load_config
 from genie.data.sequence import Sequence
+from genie.data.synth.config import SynthConfig
+from genie.data.synth.generate import generate
 from genie.model import GenieDrive
 from genie.training.checkpoint import save_checkpoint
 
@@ -53,6 +55,13 @@ def checkpoint(model: GenieDrive, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
     save_checkpoint(path, model, load_config("tiny"), step=7)
     return path
+
+
+@pytest.fixture(scope="session")
+def sensor_root(made_once: MadeOnce) -> Path:
+    """A second of a synthetic town with all its sensor files, images a tenth of the size."""
+    config = SynthConfig(scenes=1, seconds=1.0, lidar=True, cameras=True, image_scale=0.1)
+    return made_once("sensors", lambda folder: generate(folder, config))
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]

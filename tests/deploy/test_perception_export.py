@@ -164,5 +164,5 @@ def test_the_commands(
     assert [s.name for s in manifest.graph.inputs][:2] == [LIDAR, IMAGES]
     assert geniedrive("parity", tmp_path / "again", "--threads", 1) == 0
     assert "front camera lost" in capsys.readouterr().out
-    assert geniedrive("export", perception_checkpoint, "--out", tmp_path / "half", "--precision", "fp16") == 2
-    assert "fp32" in capsys.readouterr().err
+    assert geniedrive("export", perception_checkpoint, "--out", tmp_path / "int8", "--precision", "int8") == 2
+    assert "--calibration" in capsys.readouterr().err

@@ -25,15 +25,8 @@ SCENE = "scene-0001"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("sensed") / "data"
-    generate(root, SynthConfig(scenes=1, seconds=1.0, lidar=True, cameras=True, image_scale=0.1))
-    return root
-
-
-@pytest.fixture(scope="module")
-def source(root: Path) -> BagSource:
-    return BagSource(open_nuscenes(root), SCENE)
+def source(sensor_root: Path) -> BagSource:
+    return BagSource(open_nuscenes(sensor_root), SCENE)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +48,8 @@ def head(sequence: Sequence, count: int) -> Sequence:
     )
 
 
-def test_a_frame_has_the_last_sweeps_and_the_nearest_images(root: Path, source: BagSource) -> None:
-    scene, sequence = SensedScene(source, source.rig(), "LIDAR_TOP"), load_stream(root, SCENE)
+def test_a_frame_has_the_last_sweeps_and_the_nearest_images(sensor_root: Path, source: BagSource) -> None:
+    scene, sequence = SensedScene(source, source.rig(), "LIDAR_TOP"), load_stream(sensor_root, SCENE)
     stamp_us = int(sequence.timestamp_us[3])
     sweeps = scene.sweeps(stamp_us, 3)
     assert [stamp_us - s.stamp_us for s in sweeps] == [100_000, 50_000, 0]
@@ -69,9 +62,9 @@ def test_a_frame_has_the_last_sweeps_and_the_nearest_images(root: Path, source: 
 
 
 def test_what_is_seen_is_told_in_place_of_the_truth(
-    root: Path, source: BagSource, perception: Perception, bundle: Path
+    sensor_root: Path, source: BagSource, perception: Perception, bundle: Path
 ) -> None:
-    sequence = head(load_stream(root, SCENE), 4)
+    sequence = head(load_stream(sensor_root, SCENE), 4)
     scene = SensedScene(source, source.rig(), "LIDAR_TOP")
     seen = see(scene, sequence, perception, bundle)
     assert all(frames.shape == sequence.semantics.shape for frames in seen)
