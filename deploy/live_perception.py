@@ -1,6 +1,7 @@
 """From sweeps, images and odometry as they come to occupancy. Knows nothing of ROS; the node converts and publishes.
 
     offer_odometry, offer_sweep, offer_image   judge the stamp, keep what the next frame needs
+    offer_foreseen                             what the world model forecasts: it outweighs a doubtful look
     take                                       the newest occupancy that was not taken yet
 
 A frame is made at each revolution of the lidar, of the sweeps up to it and of each camera's newest image; while the
@@ -22,15 +23,17 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.rig import Rig
+from deploy.expected import Foreseen, expected_at
 from deploy.odometry import LiveOdometry
 from deploy.perceive import Perception
 from deploy.stamps import Clock, StampGate, Verdict
 from deploy.worker import LatestOnlyWorker
 from perception.config import CAMERAS
-from perception.steady import Look, SteadyConfig, SteadyOccupancy
+from perception.steady import Expected, Look, SteadyConfig, SteadyOccupancy
 from perception.types import Occupancy
 from perception.voxelize import LidarSweep
 
+FORESEEN = 24  # steps that are kept: the first ones of a second of forecasts, and some
 Decode = Callable[[], NDArray[np.uint8]]
 
 
@@ -50,13 +53,14 @@ class PerceptionLimits:
 @dataclass(frozen=True)
 class Perceived:
     """occupancy: in the ego frame at `stamp_us`; None where every image was refused, and there was nothing else.
-    cameras: names of those that it was made from. lidar: whether it was one of them. refused: why images were left
-    out. stage_ms: time of each stage, by name."""
+    cameras: names of those that it was made from. lidar: whether it was one of them. foreseen: whether a forecast for
+    then was. refused: why images were left out. stage_ms: time of each stage, by name."""
 
     stamp_us: int
     occupancy: Occupancy | None
     cameras: tuple[str, ...]
     lidar: bool
+    foreseen: bool
     refused: tuple[str, ...]
     stage_ms: dict[str, float]
 
@@ -67,6 +71,7 @@ class _Frame:
     world_from_ego: NDArray[np.float64]
     sweeps: tuple[LidarSweep, ...]
     images: dict[str, Decode]
+    expected: Expected | None
     epoch: int
 
 
@@ -125,6 +130,7 @@ class LivePerception:
         self._sweeps: deque[LidarSweep] = deque(maxlen=self._gathers)
         self._images: dict[str, tuple[int, Decode]] = {}
         self._waiting: deque[tuple[int, NDArray[np.float32] | None]] = deque(maxlen=self._gathers)
+        self._foreseen: deque[Foreseen] = deque(maxlen=FORESEEN)
         self._framed_us = -1
         self._since_us: int | None = None  # the first stamp of this stretch
 
@@ -178,6 +184,10 @@ class LivePerception:
                 self._advance()
         return verdict
 
+    def offer_foreseen(self, step: Foreseen) -> None:
+        """Takes a step of a forecast; it counts for frames of its time whose odometry covers its stamp."""
+        self._foreseen.append(step)
+
     def _judged(self, sensor: str, stamp_us: int) -> Verdict:
         verdict = self._gates[sensor].judge(stamp_us)
         self.rejected += verdict is not Verdict.ACCEPTED
@@ -217,7 +227,8 @@ class LivePerception:
             for name, (seen_us, image) in self._images.items()
             if abs(stamp_us - seen_us) <= limits.max_image_age_us
         }
-        return _Frame(stamp_us, pose, sweeps, images, self._epoch)
+        expected = expected_at(self._foreseen, stamp_us, self._poses.at)
+        return _Frame(stamp_us, pose, sweeps, images, expected, self._epoch)
 
     def take(self) -> Perceived | None:
         """The newest occupancy that was not taken yet, or None. Raises what perception raised; it has then stopped."""
@@ -235,17 +246,17 @@ class LivePerception:
         start = time.perf_counter()
         images, refused = self._decoded(frame.images)
         if not frame.sweeps and not images:
-            return frame.epoch, Perceived(frame.stamp_us, None, (), False, refused, {})
+            return frame.epoch, Perceived(frame.stamp_us, None, (), False, False, refused, {})
         decoded = time.perf_counter()
         seen = self._perception.perceive(frame.sweeps, images)
         told = time.perf_counter()
         look = Look(seen.occupied, seen.occupancy.semantics)
-        occupancy = self._steady.update(look, frame.world_from_ego, frame.stamp_us)
+        occupancy = self._steady.update(look, frame.world_from_ego, frame.stamp_us, frame.expected)
         steady_ms = 1e3 * (time.perf_counter() - told)
         stage_ms = {"decode": 1e3 * (decoded - start), **seen.stage_ms, "steady": steady_ms}
-        return frame.epoch, Perceived(
-            frame.stamp_us, occupancy, tuple(sorted(images)), bool(frame.sweeps), refused, stage_ms
-        )
+        told_by, foreseen = tuple(sorted(images)), frame.expected is not None
+        found = Perceived(frame.stamp_us, occupancy, told_by, bool(frame.sweeps), foreseen, refused, stage_ms)
+        return frame.epoch, found
 
     def _decoded(self, images: dict[str, Decode]) -> tuple[dict[str, NDArray[np.uint8]], tuple[str, ...]]:
         """Those that are images of the rig's cameras, and why the others are not."""

@@ -47,14 +47,16 @@ def findings(state: PerceptionState, max_silence_s: float) -> tuple[Finding, ...
 def _inputs(state: PerceptionState, max_silence_s: float) -> Finding:
     if state.lifecycle != "active":
         return Finding(faults.INPUTS, Severity.OK, state.lifecycle)
-    counts = {"rejected": str(state.rejected), "skipped": str(state.skipped), "frames": str(state.frames)}
+    seen = state.seen
+    counts = {"foreseen": str(seen is not None and seen.foreseen).lower(), "rejected": str(state.rejected)}
+    counts |= {"skipped": str(state.skipped), "frames": str(state.frames)}
     if state.silent_s > max_silence_s:
         words = f"no occupancy for {state.silent_s:.1f} s"
         return Finding(faults.INPUTS, Severity.ERROR, words, counts)
-    if state.seen is None:
+    if seen is None:
         return Finding(faults.INPUTS, Severity.WARN, "nothing seen yet", counts)
-    lost = [f"{faults.CAMERA_LOST}:{name}" for name in state.expected_cameras if name not in state.seen.cameras]
-    lost += ["lidar_lost"] if state.expects_lidar and not state.seen.lidar else []
+    lost = [f"{faults.CAMERA_LOST}:{name}" for name in state.expected_cameras if name not in seen.cameras]
+    lost += ["lidar_lost"] if state.expects_lidar and not seen.lidar else []
     severity = Severity.WARN if lost else Severity.OK
     return Finding(faults.INPUTS, severity, ", ".join(lost) or "all sensors", counts)
 

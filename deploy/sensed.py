@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from calib.errors import InputError
 from calib.rig import Rig
 from calib.tables import read_image, read_sweep
+from deploy.expected import expected_now
 from deploy.perceive import PerceivedFrame, Perception
 from deploy.pipeline import Pipeline
-from deploy.sensor_pipeline import expected_now
 from genie.data.bag.source import BagSource, Reading
 from genie.data.sequence import Sequence
 from genie.forecaster import EgoPlan, Forecaster, ForecastResult

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.rig import Rig
+from deploy.expected import expected_now
 from deploy.perceive import Perception
-from deploy.pipeline import Pipeline, poses_of
+from deploy.pipeline import Pipeline
 from genie.forecaster import EgoPlan
 from genie.observation import GAP_S
-from perception.steady import Expected, Look, SteadyConfig, SteadyOccupancy
-from perception.types import HORIZONS_S, SceneForecast, SensorFrame
+from perception.steady import Look, SteadyConfig, SteadyOccupancy
+from perception.types import SceneForecast, SensorFrame
 from perception.voxelize import LidarSweep
 
-_FOR_NOW_US = 60_000  # a forecast is for now when its time is so near: half the time between observations, and some
 _KEPT = 8  # forecasts: those of the last 0.5 s at 12 Hz, and some
 
 
@@ -83,15 +83,3 @@ class SensorPipeline:
         forecast = self._world_model.step(SensorFrame(stamp_us, world_from_ego, occupancy).validate(), plan)
         self._recent.append(forecast)
         return replace(forecast, timings_ms={**perceived.stage_ms, "steady": steady_ms, **forecast.timings_ms})
-
-
-def expected_now(recent: Sequence[SceneForecast], stamp_us: int) -> Expected | None:
-    """What a past forecast told of this instant: of those near enough in time, the one that looked least far ahead."""
-    steps_us = (1e6 * np.asarray(HORIZONS_S)).astype(np.int64)
-    for forecast in reversed(recent):
-        off_us = np.abs(forecast.stamp_us + steps_us - stamp_us)
-        step = int(off_us.argmin())
-        if off_us[step] <= _FOR_NOW_US:
-            pose = forecast.world_from_ego @ poses_of(forecast.trajectory[step])
-            return Expected(forecast.semantics[step], pose, float(forecast.confidence[step].mean()))
-    return None

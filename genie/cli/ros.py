@@ -102,7 +102,9 @@ def perceive(
     *,
     perception: Annotated[Path, typer.Option(help="Folder that `geniedrive export perception` wrote.")],
     rig: Annotated[Path, typer.Option(help="Rig file of the car; a bag of `geniedrive bag` has a rig.yaml.")],
-    target: Annotated[str, typer.Option(help="Name of the forecast node that gets the occupancy.")] = "geniedrive",
+    target: Annotated[
+        str, typer.Option(help="Name of the forecast node: it gets the occupancy, and tells what it expects.")
+    ] = "geniedrive",
     params: Annotated[
         Path | None, typer.Option(help="ROS 2 parameter file; its values win over the other options.")
     ] = None,
@@ -119,7 +121,9 @@ def perceive(
         "perception_path": perception.resolve(), "rig_path": rig.resolve(),
         "stamp_clock": "ros" if sim_time else stamp_clock, "use_sim_time": str(sim_time).lower(),
     }  # fmt: skip
-    options = ["--autostart", "--ros-args", "-r", f"~/output/occupancy:=/{target}/input/occupancy"]
+    wiring = {"~/output/occupancy": f"/{target}/input/occupancy", "~/input/expected": f"/{target}/output/next_step"}
+    options = ["--autostart", "--ros-args"]
+    options += [part for ours, theirs in wiring.items() for part in ("-r", f"{ours}:={theirs}")]
     options += [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
     exec_module("genie_ros.perception_node", options + _parameter_file(params))
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from calib.errors import InputError
 from calib.rig import Rig
 from calib.transforms import se3_from_xyz_yaw
+from deploy.expected import Foreseen
 from deploy.live_perception import LivePerception, Perceived
 from deploy.perceive import Perception
 from deploy.perception_findings import PerceptionState, findings
 from deploy.stamps import DataClock, Verdict
-from perception.steady import Look, SteadyOccupancy
+from perception.steady import Expected, Look, SteadyConfig, SteadyOccupancy
+from perception.types import FREE, GRID
 from perception.voxelize import LidarSweep
 from tests.small_perception import BOTH, export_small
 
@@ -87,6 +89,40 @@ def test_a_frame_is_the_sweeps_and_the_newest_images_and_equals_them_by_hand(
         np.testing.assert_array_equal(found.occupancy.semantics, expected.semantics)
         assert (found.stamp_us, found.cameras, found.lidar, found.refused) == (stamp_us, (FRONT,), True, ())
         assert list(found.stage_ms) == ["decode", "prepare", "perceive", "steady"]
+
+
+def test_what_was_foreseen_for_now_is_what_a_doubtful_look_is_weighed_with(
+    perception: Perception, nuscenes_rig: Rig
+) -> None:
+    """The step that is due now, told last, in the frame that the forecast had; none that is due at another time, or
+    whose stamp no odometry covers."""
+    trusting = SteadyConfig(expected=4.0)  # an untrained network has no doubts of its own
+    live = LivePerception(perception, nuscenes_rig, "LIDAR_TOP", DataClock(lambda: 0.0), steady=trusting)
+    mount = nuscenes_rig.lidar("LIDAR_TOP").mount.ego_from_sensor
+    plain, helped = SteadyOccupancy(), SteadyOccupancy(trusting)
+    told_us, now_us = START_US, START_US + 500_000
+    wall, empty = (np.full(GRID.shape, kind, np.uint8) for kind in (15, FREE))
+    due_from_told = se3_from_xyz_yaw(np.array([[2.5, 0.4, 0.0]]), np.array([0.1]))[0]
+    for stamp_us in range(START_US, now_us, 50_000):
+        drive(live, stamp_us)
+    for told, due, voxels in (
+        (told_us - 10_000, now_us, wall), (told_us, now_us, empty), (told_us + 90_000, now_us + 90_000, wall),
+        (now_us + 5_000, now_us, wall),
+    ):  # fmt: skip
+        live.offer_foreseen(Foreseen(told, due, due_from_told, voxels, 0.99))
+    live.offer_sweep(now_us, revolution(0))
+    drive(live, now_us)
+    found = answer(live)
+    seen = perception.perceive([LidarSweep(revolution(0), now_us, pose_at(now_us), mount)], {})
+    look = Look(seen.occupied, seen.occupancy.semantics)
+    expected = helped.update(look, pose_at(now_us), now_us, Expected(empty, pose_at(told_us) @ due_from_told, 0.99))
+    assert found.occupancy is not None and found.foreseen
+    np.testing.assert_array_equal(found.occupancy.semantics, expected.semantics)
+    assert (plain.update(look, pose_at(now_us), now_us).semantics != expected.semantics).any()
+    drive(live, now_us + 200_000)
+    live.offer_sweep(now_us + 200_000, revolution(1))
+    assert not answer(live).foreseen
+    live.close()
 
 
 def test_an_old_image_is_left_out_and_so_is_one_that_is_none(live: LivePerception) -> None:
@@ -177,7 +213,7 @@ def test_when_the_data_begins_anew_what_was_known_is_forgotten(
 
 
 def test_what_the_diagnostics_say() -> None:
-    seen = Perceived(1, None, (FRONT,), False, (), {"prepare": 2.0, "perceive": 3.0})
+    seen = Perceived(1, None, (FRONT,), False, True, (), {"prepare": 2.0, "perceive": 3.0})
     state = PerceptionState("active", seen, (FRONT, LEFT), silent_s=0.1, rejected=3)
     engine, inputs, processing = findings(state, 1.0)
     assert (engine.message, inputs.message) == ("active", f"camera_lost:{LEFT}, lidar_lost")

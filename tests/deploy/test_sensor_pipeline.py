@@ -10,9 +10,10 @@ import pytest
 from calib.errors import InputError
 from calib.rig import Rig
 from calib.transforms import se3_from_xyz_yaw
+from deploy.expected import expected_now
 from deploy.perceive import Perception
 from deploy.pipeline import Pipeline, poses_of
-from deploy.sensor_pipeline import SensorPipeline, expected_now
+from deploy.sensor_pipeline import SensorPipeline
 from perception.steady import Expected, Look, SteadyOccupancy
 from perception.types import FREE, SceneForecast, SensorFrame
 from perception.voxelize import LidarSweep

@@ -1,5 +1,5 @@
-"""A bag's lidar and images through the perception node and the forecast node over DDS, in lockstep: what is forecast is
-what the same frames give offline; and what the node says when sensors fall silent."""
+"""A bag's lidar and images through the perception node and the forecast node over DDS, in lockstep, forecasts back to
+perception as its prior: what is forecast is what the same frames give offline."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def _rig_cameras(rig: Path) -> list[str]:
 
 def test_every_revolution_is_forecast_from_as_it_is_offline(drive: Drive, bundle: Path) -> None:
     from calib.rig_file import load_rig
+    from deploy.expected import foreseen
     from deploy.live_perception import LivePerception
     from deploy.perceive import Perception
     from deploy.poses import PoseHistory
@@ -83,7 +84,7 @@ def test_every_revolution_is_forecast_from_as_it_is_offline(drive: Drive, bundle
     pipeline = Pipeline(bundle, threads=1)
     live = LivePerception(Perception(drive.perception, rig, threads=1), rig, "LIDAR_TOP", DataClock())
     poses = PoseHistory()
-    checked = 0
+    checked = helped = 0
     for kind, stamp_us, value in _messages(drive.bag):
         if kind == "odometry":
             live.offer_odometry(stamp_us, value)
@@ -99,9 +100,12 @@ def test_every_revolution_is_forecast_from_as_it_is_offline(drive: Drive, bundle
         assert pose is not None and found.occupancy is not None and set(found.cameras) <= set(CAMERAS)
         told = pipeline.step(SensorFrame(found.stamp_us, pose, found.occupancy))
         np.testing.assert_array_equal(drive.heard[found.stamp_us].semantics, told.semantics)
+        live.offer_foreseen(foreseen(told)[0])
         checked += 1
+        helped += found.foreseen
     live.close()
     assert checked == len(drive.heard) >= SECONDS * 20 - 1  # revolutions: 20 a second
+    assert helped >= SECONDS * 20 / 2 - 1, "what is foreseen is for half a second later"
     assert any(f.semantics.min() < 17 for f in drive.heard.values())
 
 

@@ -85,6 +85,8 @@ class Outputs:
         if forecast is not None:
             self._publish_future(forecast, poses, status)
         self._publishers[topics.STATUS].publish(status)
+        if tick.forecast is not None and status.is_new_inference and self._heard(topics.NEXT_STEP):
+            self._publish_next(tick.forecast, status)
         if forecast is not None:
             self._publish_views(forecast, poses, views.step_nearest(forecast, horizon_s))
         self._publishers[topics.CYCLE].publish(Float64(data=cycle_ms))
@@ -98,6 +100,13 @@ class Outputs:
             message = conversions.forecast_message(forecast, self._packed_of(forecast), poses, status, frame)
             self._publishers[topics.FORECAST].publish(message)
         self._publishers[topics.TRAJECTORY].publish(conversions.trajectory_message(forecast, poses, status, frame))
+
+    def _publish_next(self, forecast: SceneForecast, status: ScenePredictionStatus) -> None:
+        """After what cars drive by: it is for half a second later."""
+        first = _steps(forecast, [0])
+        data, poses = conversions.forecast_data(first.semantics), conversions.future_poses(first)
+        message = conversions.forecast_message(first, data, poses, status, self._chosen.ego_frame)
+        self._publishers[topics.NEXT_STEP].publish(message)
 
     def _publish_views(self, forecast: SceneForecast, poses: list[Pose], step: int) -> None:
         frame = self._chosen.ego_frame
@@ -119,16 +128,21 @@ class Outputs:
         if steps >= len(forecast.semantics) and stride == 1:
             return forecast
         keep = list(range(min(steps, len(forecast.semantics)) - 1, -1, -stride))[::-1]
-        return replace(
-            forecast,
-            horizons_s=forecast.horizons_s[keep],
-            semantics=forecast.semantics[keep],
-            trajectory=forecast.trajectory[keep],
-            confidence=forecast.confidence[keep],
-        )
+        return _steps(forecast, keep)
 
     def _packed_of(self, forecast: SceneForecast) -> array[int] | array[float]:
         return self._packed.of(forecast.inference_id, lambda: conversions.forecast_data(forecast.semantics))
 
     def _occupied_of(self, forecast: SceneForecast, step: int) -> views.Occupied:
         return self._occupied.of((forecast.inference_id, step), lambda: views.occupied(forecast.semantics[step]))
+
+
+def _steps(forecast: SceneForecast, keep: list[int]) -> SceneForecast:
+    """A forecast of some of its steps."""
+    return replace(
+        forecast,
+        horizons_s=forecast.horizons_s[keep],
+        semantics=forecast.semantics[keep],
+        trajectory=forecast.trajectory[keep],
+        confidence=forecast.confidence[keep],
+    )

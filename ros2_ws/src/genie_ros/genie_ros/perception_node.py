@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from genie_msgs.msg import OccupancyForecast
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -97,6 +98,7 @@ class PerceptionNode(LifecycleNode):
             self._listen(topics.IMAGES[index], self._image_callback(name))
         self._listen(topics.POINTCLOUD, self._on_points)
         self._listen(topics.ODOMETRY, self._on_odometry)
+        self._listen(topics.EXPECTED, self._on_expected)
         return super().on_activate(state)
 
     @loud
@@ -147,6 +149,18 @@ class PerceptionNode(LifecycleNode):
             return live.offer_odometry(stamp_us, conversions.matrix_from_pose(message.pose.pose))
 
         self._offer(message, "odometry", offered)
+
+    def _on_expected(self, message: OccupancyForecast) -> None:
+        """Judged where it is used: by its time, and by the odometry of its stamp."""
+        assert self._live is not None
+        try:
+            steps = conversions.foreseen_from_message(message, self._chosen.ego_frame)
+        except InputError as error:
+            self._live.reject()
+            self.get_logger().warning(f"forecast refused: {error}", throttle_duration_sec=WARN_PERIOD_S)
+            return
+        for step in steps:
+            self._live.offer_foreseen(step)
 
     def _offer(self, message: Any, what: str, offered: Callable[[LivePerception, int], Verdict]) -> None:
         """Counted and told where it is malformed, or its stamp is not believed."""

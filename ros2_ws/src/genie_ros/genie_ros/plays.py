@@ -53,7 +53,7 @@ class NodeInputs:
         def publisher(topic: topics.Topic, of: str = target) -> Publisher:
             return node.create_publisher(topic.type, topic.name.replace("~", f"/{of}"), topic.qos)
 
-        self.sensors = {t: publisher(t, sensors) for t in topics.PERCEPTION_INPUTS} if sensors else {}
+        self.sensors = {t: publisher(t, sensors) for t in topics.SENSORS} if sensors else {}
         self.occupancy, self.odometry = publisher(topics.OCCUPANCY), publisher(topics.ODOMETRY)
         self.cameras = [publisher(topic) for topic in topics.CAMERA_INFOS]
         self.on_odometry: Callable[[Any], None] = lambda _: None

@@ -16,6 +16,7 @@ __all__ = ["PublisherEventCallbacks", "SubscriptionEventCallbacks"]
 KEEP_LAST, BEST_EFFORT, RELIABLE = HistoryPolicy.KEEP_LAST, ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 SENSOR_INPUT = QoSProfile(history=KEEP_LAST, depth=1, reliability=BEST_EFFORT)
 ODOMETRY_INPUT = QoSProfile(history=KEEP_LAST, depth=10, reliability=BEST_EFFORT)
+EXPECTED_INPUT = QoSProfile(history=KEEP_LAST, depth=5, reliability=BEST_EFFORT)
 COMMAND_INPUT = QoSProfile(history=KEEP_LAST, depth=1, reliability=RELIABLE)
 OUTPUT = QoSProfile(history=KEEP_LAST, depth=1, reliability=RELIABLE)
 DIAGNOSTICS = QoSProfile(history=KEEP_LAST, depth=10, reliability=RELIABLE)

@@ -64,9 +64,17 @@ IMAGES = tuple(
     for i in range(CAMERAS)
 )
 PERCEIVED = Topic("~/output/occupancy", SemanticOccupancy, qos.OUTPUT, "the scene at the stamp, in the ego frame")
-PERCEPTION_INPUTS = (*IMAGES, POINTCLOUD, ODOMETRY)
+EXPECTED = Topic(
+    "~/input/expected", OccupancyForecast, qos.EXPECTED_INPUT,
+    "`~/output/next_step` of the forecast node: what was foreseen for now outweighs a doubtful look; may be absent",
+)  # fmt: skip
+SENSORS = (*IMAGES, POINTCLOUD, ODOMETRY)
+PERCEPTION_INPUTS = (*SENSORS, EXPECTED)
 
 FORECAST = Topic("~/output/forecast", OccupancyForecast, qos.OUTPUT, "all published steps, confidence, status")
+NEXT_STEP = Topic(
+    "~/output/next_step", OccupancyForecast, qos.OUTPUT, "the first step alone, of each new inference: for perception"
+)
 STATUS = Topic("~/output/status", ScenePredictionStatus, qos.OUTPUT, "with each tick, also in HOLD and FAULT")
 TRAJECTORY = Topic("~/output/ego_trajectory", EgoTrajectory, qos.OUTPUT, "the predicted ego motion (m, m/s, rad/s)")
 PATH = Topic("~/output/ego_path", Path, qos.OUTPUT, "the same, for displays")
@@ -96,4 +104,18 @@ PERCEPTION_DIAGNOSTICS = Topic(
     "/diagnostics", DiagnosticArray, qos.DIAGNOSTICS, "three components, twice a second and at each change"
 )
 PERCEPTION_OUTPUTS = (PERCEIVED, PERCEPTION_DIAGNOSTICS)
-OUTPUTS = (FORECAST, STATUS, TRAJECTORY, PATH, STEP, POINTS, BEV, LABELS, PROCESSING, CYCLE, LATENCY, DIAGNOSTICS)
+OUTPUTS = (
+    FORECAST,
+    NEXT_STEP,
+    STATUS,
+    TRAJECTORY,
+    PATH,
+    STEP,
+    POINTS,
+    BEV,
+    LABELS,
+    PROCESSING,
+    CYCLE,
+    LATENCY,
+    DIAGNOSTICS,
+)

@@ -29,6 +29,7 @@ REMAPS = {
     **{f"~/input/image{i}": f"/camera{i}/image/compressed" for i in range(6)},
     "~/input/pointcloud": "/lidar/points",
     "~/input/odometry": "/localization/odometry",
+    "~/input/expected": "/geniedrive/output/next_step",
     "~/output/occupancy": "/perception/occupancy",
 }
 

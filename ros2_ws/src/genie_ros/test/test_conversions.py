@@ -19,6 +19,7 @@ from sensor_msgs.msg import PointCloud2
 
 from calib.errors import InputError
 from calib.transforms import se3, se3_from_quaternion, se3_from_xyz_yaw
+from deploy.expected import foreseen
 from deploy.live_status import Level, LiveStatus
 from genie.command import Command
 from perception.types import FREE, GRID, HORIZONS_S, SceneForecast
@@ -94,6 +95,29 @@ def test_an_occupancy_that_the_model_was_not_made_for_is_refused(change, says):
     change(message)
     with pytest.raises(InputError, match=says):
         conversions.occupancy_from_message(message, "base_link")
+
+
+def test_a_forecast_tells_perception_what_it_told(forecast):
+    """Over DDS and back: every step, due when and where it was forecast."""
+    status = conversions.status_message(STATUS, "base_link")
+    data, poses = conversions.forecast_data(forecast.semantics), conversions.future_poses(forecast)
+    message = through_dds(conversions.forecast_message(forecast, data, poses, status, "base_link"), OccupancyForecast)
+    told = conversions.foreseen_from_message(message, "base_link")
+    for found, wanted in zip(told, foreseen(forecast), strict=True):
+        assert (found.told_us, found.due_us) == (wanted.told_us, wanted.due_us)
+        np.testing.assert_allclose(found.told_from_due, wanted.told_from_due, atol=1e-6)
+        np.testing.assert_array_equal(found.semantics, wanted.semantics)
+        assert found.confidence == pytest.approx(wanted.confidence, abs=1e-5)
+    for change, says in (
+        (lambda m: setattr(m.header, "frame_id", "map"), "frame_id"),
+        (lambda m: m.time_from_start.pop(), "size of data"),
+        (lambda m: m.ego_poses.pop(), "5 poses"),
+        (lambda m: m.data.__setitem__(7, 18), "class id 18"),
+    ):
+        wrong = through_dds(message, OccupancyForecast)
+        change(wrong)
+        with pytest.raises(InputError, match=says):
+            conversions.foreseen_from_message(wrong, "base_link")
 
 
 def test_forecast_layout_times_frames_and_confidence(forecast):
