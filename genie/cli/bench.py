@@ -59,9 +59,12 @@ def bench(
     from deploy.bench_report import OthersAtWork, Run, this_machine
     from deploy.bench_streams import SYNTHETIC_TICKS, bench_streams
     from deploy.bundle_files import verify_bundle
+    from deploy.perception_spec import is_perception_export
     from genie.variants import variants_named
 
     machine, others = this_machine(), OthersAtWork()  # before our own work shows in its load
+    if bundle and is_perception_export(bundle[0]):
+        return _bench_perception(bundle, dataroot, label, out, ticks, threads)
     variants = variants_named(variant or [])
     if not bundle and (baseline is not None or backend != "ort"):
         raise InputError(
@@ -91,6 +94,38 @@ def bench(
         _write_comparison(out, run, measured)
     missing = f"; {', '.join(run.not_measured)}: not measured" if run.not_measured else ""
     typer.echo(f"{out / 'tick.md'} and {out / 'tick.json'} written{missing}")
+
+
+def _bench_perception(
+    exports: list[Path], dataroot: Path | None, label: str | None, out: Path, frames: int, threads: int
+) -> None:
+    import sys
+    from datetime import datetime, timezone
+
+    from calib.errors import InputError
+    from deploy.bench_hardware import read_hardware
+    from deploy.bench_perception import measure_perception, write_perception_times
+    from deploy.bench_report import OthersAtWork, Run, this_machine
+
+    if dataroot is None:
+        raise InputError(
+            "a perception without --dataroot",
+            expected="a data root with sensor files, which it is timed on",
+            fix="make one: geniedrive data synth --lidar --cameras",
+        )
+    machine, others = this_machine(), OthersAtWork()
+    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with _progress() as report:
+        done = itertools.count(1)
+        times = measure_perception(
+            exports, dataroot, frames, threads=threads, on_frame=lambda: report("timing", next(done), frames)
+        )
+    took, name = (others.cores(), others.seconds()), label or f"`{dataroot.name}`"
+    command = _command(sys.argv[1:], dataroot)
+    run = Run(machine, command, began, name, frames, threads, *took, "ort", read_hardware("ort"))
+    write_perception_times(out, run, times)
+    _print(times)
+    typer.echo(f"{out / 'perception-times.md'} and .json written; {', '.join(run.not_measured)}: not measured")
 
 
 def roofline(
@@ -204,7 +239,7 @@ def _print(times: list[BundleTimes]) -> None:
             table.add_row(b.name, b.bundle_id, stage, *(f"{ms:.1f}" for ms in cells))
     console = Console()
     console.print(table)
-    for b in times:
+    for b in (b for b in times if any(b.rows)):
         console.print(
             f"{b.name} {b.bundle_id}: {b.rollouts_per_s:.1f} full rollouts/s (six steps each), "
             f"{b.predicted_frames_per_s:.1f} predicted frames/s as peers count"

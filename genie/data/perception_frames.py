@@ -143,6 +143,17 @@ def rig_of(nusc: NuScenes, sample: dict[str, Any]) -> Rig:
 
 def read_keyframe(nusc: NuScenes, sample: dict[str, Any], sweeps: int) -> KeyframeSensors:
     """The sweep of a keyframe with up to `sweeps` - 1 before it, and the images; those whose files are there."""
+    images: dict[str, NDArray[np.uint8]] = {}
+    poses: dict[str, Array] = {}
+    for name in CAMERAS:
+        if name in sample["data"] and _file(nusc, sample["data"][name]).is_file():
+            images[name] = read_image(_file(nusc, sample["data"][name]))
+            poses[name] = pose_of(nusc, nusc.get("sample_data", sample["data"][name])).world_from_ego
+    return KeyframeSensors(read_sweeps(nusc, sample, sweeps), images, poses)
+
+
+def read_sweeps(nusc: NuScenes, sample: dict[str, Any], sweeps: int) -> tuple[LidarSweep, ...]:
+    """That of a keyframe with up to `sweeps` - 1 before it, the newest last."""
     token = sample["data"][LIDAR]
     gathered: list[LidarSweep] = []
     while token and len(gathered) < sweeps:
@@ -153,13 +164,7 @@ def read_keyframe(nusc: NuScenes, sample: dict[str, Any], sweeps: int) -> Keyfra
         points = read_sweep(_file(nusc, token))
         gathered.append(LidarSweep(points, int(row["timestamp"]), pose.world_from_ego, pose.ego_from_sensor))
         token = row["prev"]
-    images: dict[str, NDArray[np.uint8]] = {}
-    poses: dict[str, Array] = {}
-    for name in CAMERAS:
-        if name in sample["data"] and _file(nusc, sample["data"][name]).is_file():
-            images[name] = read_image(_file(nusc, sample["data"][name]))
-            poses[name] = pose_of(nusc, nusc.get("sample_data", sample["data"][name])).world_from_ego
-    return KeyframeSensors(tuple(gathered[::-1]), images, poses)
+    return tuple(gathered[::-1])
 
 
 def _samples(nusc: NuScenes, scene: str) -> Iterable[dict[str, Any]]:

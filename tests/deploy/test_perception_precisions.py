@@ -146,3 +146,26 @@ def test_an_export_is_scored_on_what_its_graph_says(
     for token in tokens:
         by_hand.add(store.read(scene, token), int8(store.read(scene, token), FUSED), None)
     assert [told] == to_json([by_hand])
+
+
+def test_exports_are_timed_over_the_same_frames(
+    exports: dict[str, Path], sensor_root: Path, tmp_path: Path, geniedrive: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    timed = (exports["fp32"], exports["int8"], "--dataroot", sensor_root, "--threads", 1, "--out", tmp_path)
+    assert geniedrive("bench", *timed, "--ticks", 3) == 0
+    told = json.loads((tmp_path / "perception-times.json").read_text())
+    assert [b["bundle_id"] for b in told["bundles"]] == [
+        read_perception_manifest(exports[p]).bundle_id for p in ("fp32", "int8")
+    ]
+    for bundle in told["bundles"]:
+        stages = bundle["ticks_ms"]
+        assert list(stages) == ["decode", "prepare", "perceive", "total"] and all(len(s) == 3 for s in stages.values())
+        for decode, prepare, perceive, total in zip(*stages.values(), strict=True):
+            assert 0 < decode + prepare + perceive <= total
+    page = (tmp_path / "perception-times.md").read_text()
+    assert "perception, int8" in page and "GPU, TensorRT, Jetson Orin: not measured" in page
+    assert str(sensor_root) not in page
+    capsys.readouterr()
+    assert geniedrive("bench", *timed, "--ticks", 99) == 2 and "keyframes with sensor files" in capsys.readouterr().err
+    assert geniedrive("bench", exports["fp32"]) == 2 and "--dataroot" in capsys.readouterr().err
