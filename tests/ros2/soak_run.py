@@ -25,9 +25,9 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Soak:
-    """heard: what the listener wrote: forecast_s when it held a forecast, received_s when its middleware did. rss_s,
-    rss_mb: memory of the node, once a second. ended: name -> exit code. settle_s: until then memory may still grow:
-    buffers, discovery, the first loops."""
+    """heard: what the listener wrote: forecast_s when it was told of a forecast, received_s when its middleware was.
+    rss_s, rss_mb: memory of the node, once a second. ended: name -> exit code. settle_s: until then memory may still
+    grow: buffers, discovery, the first loops."""
 
     heard: dict[str, NDArray[np.float64]]
     rss_s: NDArray[np.float64]
@@ -86,7 +86,7 @@ class Soak:
             f"{self.published_hz:.2f} Hz, new {self.new_hz:.2f} Hz; gaps p50 {np.median(gaps) * 1e3:.1f} p99 "
             f"{np.quantile(gaps, 0.99) * 1e3:.1f} max {gaps.max() * 1e3:.0f} ms, "
             f"{self.share_of_intervals(1 / 30, 0.005):.1%} within 33.3 +- 5 ms as received, "
-            f"{self.share_of_intervals(1 / 30, 0.005, 'forecast_s'):.1%} as Python objects; latency p50 "
+            f"{self.share_of_intervals(1 / 30, 0.005, 'forecast_s'):.1%} as Python is told; latency p50 "
             f"{latency[0]:.0f} p95 {latency[1]:.0f} p99 {latency[2]:.0f} ms; "
             f"publishing {np.median(heard['publish_ms']):.1f} ms median; "
             f"{len(heard['forecast_s'])} of {heard['published'][-1]:.0f} published were heard, "
