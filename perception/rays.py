@@ -1,5 +1,5 @@
 """Rays through the voxel grid, all at once: each step takes every ray to its next voxel (Amanatides & Woo 1987), and
-those that are done drop out. numpy alone; `genie.data.raycast` walks one ray after the other, compiled.
+those that are done drop out. numpy alone; perception.carving walks one ray after the other, compiled.
 
 Origins and ends are in voxels from the lower corner of the grid.
 """
@@ -71,8 +71,8 @@ class Walk:
         self.entered = following
 
 
-def carve(origin: Array, ends: Array, shape: tuple[int, int, int]) -> NDArray[np.int64]:
-    """How many rays cross each voxel, flat [X * Y * Z]; the voxel that a ray ends in is not crossed by it."""
+def carve_plain(origin: Array, ends: Array, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """The twin of perception.carving.carve: how many rays cross each voxel, flat [X * Y * Z]."""
     last = np.floor(ends).astype(np.int64)
     within = ((last >= 0) & (last < np.array(shape))).all(1)
     target = np.where(within, (last[:, 0] * shape[1] + last[:, 1]) * shape[2] + last[:, 2], -1)

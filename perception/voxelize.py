@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from calib.errors import InputError
 from calib.transforms import Array, apply, inverse
+from perception.carving import carve
 from perception.preprocess import clean_returns
-from perception.rays import carve
 from perception.types import GRID, VoxelGrid
 
 FEATURES = ("hits", "intensity", "freshness", "height", "crossings")
@@ -42,27 +42,34 @@ class LidarSweep:
 
 
 class VoxelFeatures(NamedTuple):
-    """Per voxel [X, Y, Z]. hits, crossings: int64 counts. intensity: float64 mean, 0..255. age: float64, s since the
+    """Per voxel [X, Y, Z]. hits, crossings: uint32 counts. intensity: float64 mean, 0..255. age: float64, s since the
     newest return; infinite without one. height: float64, mean of the returns above the voxel's floor, 0..1."""
 
-    hits: NDArray[np.int64]
+    hits: NDArray[np.uint32]
     intensity: Array
     age: Array
     height: Array
-    crossings: NDArray[np.int64]
+    crossings: NDArray[np.uint32]
 
     def encoded(self) -> NDArray[np.uint8]:
         """uint8 [F, Z, X, Y], the network's input, in the order of FEATURES."""
         fresh = np.clip(1.0 - self.age / OLDEST, 0.0, 1.0)
         levels = (
-            _LOG_SCALE * np.log2(1.0 + self.hits),
-            self.intensity,
-            255.0 * fresh,
-            255.0 * self.height,
-            _LOG_SCALE * np.log2(1.0 + self.crossings),
+            _LEVELS[np.minimum(self.hits, 255)],
+            _rounded(self.intensity),
+            _rounded(255.0 * fresh),
+            _rounded(255.0 * self.height),
+            _LEVELS[np.minimum(self.crossings, 255)],
         )
-        stacked = np.stack([np.clip(np.round(level), 0, 255).astype(np.uint8) for level in levels])
-        return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(np.stack(levels).transpose(0, 3, 1, 2))
+
+
+def _rounded(level: Array) -> NDArray[np.uint8]:
+    return np.clip(np.round(level), 0, 255).astype(np.uint8)
+
+
+# Of a count; those above 255 are at the upper end.
+_LEVELS = _rounded(_LOG_SCALE * np.log2(1.0 + np.arange(256)))
 
 
 class VoxelSums:
@@ -72,7 +79,7 @@ class VoxelSums:
         """world_from_ego: [4, 4], of the frame that the features are in. stamp_us: of the newest sweep."""
         self._world_from_ego, self._stamp_us, self._grid = world_from_ego, stamp_us, grid
         count = int(np.prod(grid.shape))
-        self._hits, self._crossings = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._hits, self._crossings = (np.zeros(grid.shape, np.uint32) for _ in range(2))
         self._light, self._height = np.zeros(count), np.zeros(count)
         self._age = np.full(count, np.inf)
 
@@ -81,7 +88,7 @@ class VoxelSums:
         Raises:
             InputError: a sweep from after the stamp.
         """
-        age, grid, count = (self._stamp_us - sweep.stamp_us) * 1e-6, self._grid, len(self._hits)
+        age, grid, count = (self._stamp_us - sweep.stamp_us) * 1e-6, self._grid, len(self._age)
         if age < 0:
             raise InputError(
                 f"a sweep {-age:.3f} s from after the stamp",
@@ -95,17 +102,16 @@ class VoxelSums:
         inside = ((points >= 0) & (points < grid.shape)).all(1)
         voxel = np.floor(points[inside]).astype(np.int64)
         flat = (voxel[:, 0] * grid.shape[1] + voxel[:, 1]) * grid.shape[2] + voxel[:, 2]
-        self._hits += np.bincount(flat, minlength=count)
         self._light += np.bincount(flat, returns.intensity[inside], minlength=count)
         self._height += np.bincount(flat, points[inside, 2] - voxel[:, 2], minlength=count)
         self._age[flat] = np.minimum(self._age[flat], age)
-        self._crossings += carve(origin, points, grid.shape)
+        carve(origin, points, self._crossings, self._hits)
 
     def features(self) -> VoxelFeatures:
         """Of what was added so far."""
+        light, age, height = (a.reshape(self._grid.shape) for a in (self._light, self._age.copy(), self._height))
         some = np.maximum(self._hits, 1)
-        arrays = (self._hits.copy(), self._light / some, self._age.copy(), self._height / some, self._crossings.copy())
-        return VoxelFeatures(*(a.reshape(self._grid.shape) for a in arrays))  # type: ignore[arg-type]
+        return VoxelFeatures(self._hits.copy(), light / some, age, height / some, self._crossings.copy())
 
 
 def voxelize(

@@ -1,7 +1,7 @@
 """Rays through the voxel grid: what they cross, where they end, and what they see first.
 
-One digital differential analyser (Amanatides & Woo 1987), compiled by numba, one thread. Points are in the frame of the
-grid (m); rays may start and end outside. A ray visits each voxel at most once, in order.
+The walk of perception.carving, compiled by numba, one thread. Points are in the frame of the grid (m); rays may start
+and end outside. A ray visits each voxel at most once, in order.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from calib.transforms import Array
+from perception import carving
+from perception.carving import span_of, start_of
 from perception.types import FREE, GRID, VoxelGrid
 
 
@@ -32,8 +34,7 @@ def carve(origin: Array, hits: Array, grid: VoxelGrid = GRID, into: Carved | Non
         into: counts to add to, in place; new ones where there are none.
     """
     counts = into or Carved(np.zeros(grid.shape, np.uint32), np.zeros(grid.shape, np.uint32))
-    ends = _in_voxels(hits, grid)
-    _carve(_rays_of(_in_voxels(origin, grid), ends.shape), ends, counts.free, counts.hit)
+    carving.carve(_in_voxels(origin, grid), _in_voxels(hits, grid), counts.free, counts.hit)
     return counts
 
 
@@ -89,71 +90,16 @@ def _rays_of(origin: Array, shape: tuple[int, ...]) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _span(origin, direction, shape, longest):
-    """The part [near, far] of the ray that is inside the grid; empty where near > far."""
-    near, far = 0.0, longest
-    for axis in range(3):
-        if direction[axis] == 0.0:
-            if origin[axis] < 0.0 or origin[axis] >= shape[axis]:
-                return 1.0, 0.0
-        else:
-            a = -origin[axis] / direction[axis]
-            b = (shape[axis] - origin[axis]) / direction[axis]
-            near, far = max(near, min(a, b)), min(far, max(a, b))
-    return near, far
-
-
-@njit(cache=True, nogil=True)
-def _start(origin, direction, near, size):
-    """On one axis: the first voxel, the step, the ray parameter of the next border and between borders."""
-    voxel = min(max(int(np.floor(origin + near * direction)), 0), size - 1)
-    if direction > 0.0:
-        return voxel, 1, (voxel + 1 - origin) / direction, 1.0 / direction
-    if direction < 0.0:
-        return voxel, -1, (voxel - origin) / direction, -1.0 / direction
-    return voxel, 0, np.inf, np.inf
-
-
-@njit(cache=True, nogil=True)
-def _carve(origins, ends, free, hit):
-    nx, ny, nz = free.shape
-    for r in range(len(ends)):
-        o, e = origins[r], ends[r]
-        hx, hy, hz = int(np.floor(e[0])), int(np.floor(e[1])), int(np.floor(e[2]))
-        if 0 <= hx < nx and 0 <= hy < ny and 0 <= hz < nz:
-            hit[hx, hy, hz] += 1
-        d = e - o
-        near, far = _span(o, d, free.shape, 1.0)
-        if near > far:
-            continue
-        x, step_x, next_x, gap_x = _start(o[0], d[0], near, nx)
-        y, step_y, next_y, gap_y = _start(o[1], d[1], near, ny)
-        z, step_z, next_z, gap_z = _start(o[2], d[2], near, nz)
-        while not (x == hx and y == hy and z == hz):
-            free[x, y, z] += 1
-            if min(next_x, next_y, next_z) > far:
-                break
-            if next_x <= next_y and next_x <= next_z:
-                x, next_x = x + step_x, next_x + gap_x
-            elif next_y <= next_z:
-                y, next_y = y + step_y, next_y + gap_y
-            else:
-                z, next_z = z + step_z, next_z + gap_z
-            if not (0 <= x < nx and 0 <= y < ny and 0 <= z < nz):
-                break
-
-
-@njit(cache=True, nogil=True)
 def _see(solid, origins, directions, reach, seen):
     nx, ny, nz = solid.shape
     for r in range(len(directions)):
         o, d = origins[r], directions[r]
-        near, far = _span(o, d, solid.shape, reach)
+        near, far = span_of(o, d, solid.shape, reach)
         if near > far:
             continue
-        x, step_x, next_x, gap_x = _start(o[0], d[0], near, nx)
-        y, step_y, next_y, gap_y = _start(o[1], d[1], near, ny)
-        z, step_z, next_z, gap_z = _start(o[2], d[2], near, nz)
+        x, step_x, next_x, gap_x = start_of(o[0], d[0], near, nx)
+        y, step_y, next_y, gap_y = start_of(o[1], d[1], near, ny)
+        z, step_z, next_z, gap_z = start_of(o[2], d[2], near, nz)
         starts_inside = near == 0.0
         while True:
             seen[x, y, z] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from calib.errors import InputError
 from calib.rig import Rig
 from perception.checkpoint import load_network, save_checkpoint
 from perception.config import CAMERAS, Config, ModelConfig, TrainConfig, load_config
-from perception.evaluate import CAMERA_ONLY, FUSED, LIDAR_ONLY, evaluate, mean_map
+from perception.evaluate import CAMERA_ONLY, FUSED, LIDAR_ONLY, Perceiver, evaluate, mean_map
 from perception.frames import Frame, FrameStore
 from perception.metrics import mean_iou, occupied_iou
 from perception.model import OccupancyNet
@@ -70,7 +71,8 @@ def test_learns_from_lidar_and_beats_what_it_knew_before(store: FrameStore, run:
     torch.manual_seed(1)
     rows = {}
     for name, model in (("new", OccupancyNet(MODEL).eval()), ("trained", load_network(run).model)):
-        rows[name] = evaluate(model, store, SCENES, (LIDAR_ONLY, CAMERA_ONLY, FUSED), prior=mean_map(store, SCENES))
+        sensors, prior = (LIDAR_ONLY, CAMERA_ONLY, FUSED), mean_map(store, SCENES)
+        rows[name] = evaluate(partial(Perceiver, model), store, SCENES, sensors, prior=prior)
     assert [r.name for r in rows["new"]] == ["mean map", "raw voxels", "lidar", "cameras", "lidar + cameras"]
     new, trained = (occupied_iou(rows[name][4].tables["none"]).value for name in ("new", "trained"))
     assert trained > new + 0.1
@@ -153,7 +155,7 @@ def test_the_bias_of_free_is_the_one_with_the_best_occupied_iou(store: FrameStor
     sensors, scores = (LIDAR_ONLY, CAMERA_ONLY, FUSED), {}
     for bias in CANDIDATES:
         model.head.shift_free(bias)
-        rows = evaluate(model, store, SCENES, sensors)[-3:]
+        rows = evaluate(partial(Perceiver, model), store, SCENES, sensors)[-3:]
         scores[bias] = np.mean([occupied_iou(r.tables[mask]).value for r in rows for mask in ("camera", "none")])
         model.head.shift_free(-bias)
     assert len(set(scores.values())) > 3

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from genie.data.raycast import carve as compiled
 from perception.ray_iou import directions
-from perception.rays import carve, first_seen
+from perception.rays import carve_plain, first_seen
 from perception.types import CLASS_NAMES, FREE, GRID, VoxelGrid
 
 SMALL = VoxelGrid(shape=(20, 24, 8), voxel_size=0.5, origin=(-5.0, -6.0, -1.0))
@@ -20,7 +19,9 @@ def test_carves_as_the_compiled_twin_does_from_inside_and_outside() -> None:
         ends[:20, 0] = start[0]  # along a plane
         ends[10:30, 2] = start[2]
         o, e = ((p - np.array(SMALL.origin)) / SMALL.voxel_size for p in (start, ends))
-        np.testing.assert_array_equal(carve(o, e, SMALL.shape).reshape(SMALL.shape), compiled(start, ends, SMALL).free)
+        np.testing.assert_array_equal(
+            carve_plain(o, e, SMALL.shape).reshape(SMALL.shape), compiled(start, ends, SMALL).free
+        )
 
 
 def test_sees_the_first_thing_on_the_way() -> None:

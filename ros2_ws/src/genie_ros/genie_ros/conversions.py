@@ -33,7 +33,6 @@ from calib.rig import Intrinsics
 from calib.rig_import import CameraInfo as CameraInfoFields
 from calib.rig_import import intrinsics_from_camera_info
 from calib.transforms import quaternion_from_rotation, se3_from_quaternion, se3_from_xyz_yaw
-from deploy.expected import Foreseen
 from deploy.kinematics import kinematics_of
 from deploy.live_status import LiveStatus
 from genie.command import Command
@@ -123,11 +122,13 @@ def occupancy_message(stamp_us: int, semantics: NDArray[np.uint8], ego_frame: st
 
 def occupancy_from_message(message: SemanticOccupancy, ego_frame: str) -> Occupancy:
     """InputError where frame, grid, schema, size or class ids are not what the model was made for."""
-    (semantics,) = _voxels(message, 1, ego_frame)
+    (semantics,) = voxels_from_message(message, 1, ego_frame)
     return Occupancy(semantics, source="SemanticOccupancy message").validate()
 
 
-def _voxels(message: SemanticOccupancy | OccupancyForecast, steps: int, ego_frame: str) -> NDArray[np.uint8]:
+def voxels_from_message(
+    message: SemanticOccupancy | OccupancyForecast, steps: int, ego_frame: str
+) -> NDArray[np.uint8]:
     """uint8 [steps, X, Y, Z]. InputError where frame, grid, schema or size are other ones."""
     grid, origin = message.grid, message.grid.origin
     found = (grid.size_x, grid.size_y, grid.size_z, round(grid.voxel_size, 6), (origin.x, origin.y, origin.z))
@@ -145,30 +146,6 @@ def _voxels(message: SemanticOccupancy | OccupancyForecast, steps: int, ego_fram
             )
     data = np.frombuffer(message.data, dtype=np.uint8).reshape(steps, *GRID.shape[::-1])
     return np.ascontiguousarray(data.transpose(0, 3, 2, 1))
-
-
-def foreseen_from_message(message: OccupancyForecast, ego_frame: str) -> list[Foreseen]:
-    """The steps of a forecast. InputError as of `occupancy_from_message`, or where its parts are not of one length."""
-    steps = len(message.time_from_start)
-    voxels = _voxels(message, steps, ego_frame)
-    if not len(message.ego_poses) == steps > 0 or len(message.confidence) % steps:
-        raise InputError(
-            f"{steps} times, {len(message.ego_poses)} poses and {len(message.confidence)} confidences in a forecast",
-            expected="as many of each as there are steps, one or more",
-            fix="convert it at its source",
-        )
-    told_us = us_from_time(message.header.stamp)
-    confidence = np.asarray(message.confidence, np.float32).reshape(steps, -1).mean(1)
-    return [
-        Foreseen(
-            told_us,
-            told_us + round(1e6 * s_from_duration(message.time_from_start[t])),
-            matrix_from_pose(message.ego_poses[t]),
-            Occupancy(voxels[t], source="OccupancyForecast message").validate().semantics,
-            float(confidence[t]),
-        )
-        for t in range(steps)
-    ]
 
 
 def status_message(status: LiveStatus, ego_frame: str) -> ScenePredictionStatus:

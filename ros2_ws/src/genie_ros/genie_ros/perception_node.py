@@ -35,7 +35,7 @@ from genie_ros import conversions, parameters, perception_parameters, topics
 from genie_ros.diagnostics import DiagnosticsTopic
 from genie_ros.lifecycle import loud, start
 from genie_ros.process import exit_code_of, ros_context, stop_on_signals
-from genie_ros.sensor_conversions import image_from_message, points_from_message
+from genie_ros.sensor_conversions import foreseen_from_message, image_from_message, points_from_message
 
 NODE_NAME = "geniedrive_perception"
 WARN_PERIOD_S = 2.0
@@ -154,7 +154,7 @@ class PerceptionNode(LifecycleNode):
         """Judged where it is used: by its time, and by the odometry of its stamp."""
         assert self._live is not None
         try:
-            steps = conversions.foreseen_from_message(message, self._chosen.ego_frame)
+            steps = foreseen_from_message(message, self._chosen.ego_frame)
         except InputError as error:
             self._live.reject()
             self.get_logger().warning(f"forecast refused: {error}", throttle_duration_sec=WARN_PERIOD_S)

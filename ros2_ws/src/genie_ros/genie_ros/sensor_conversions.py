@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from genie_msgs.msg import OccupancyForecast
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
 from calib.errors import InputError
+from deploy.expected import Foreseen
+from genie_ros import conversions
+from perception.types import Occupancy
 
 FIELDS = ("x", "y", "z", "intensity")
 
@@ -48,3 +52,27 @@ def image_from_message(message: CompressedImage) -> NDArray[np.uint8]:
             fix="check the camera driver",
         )
     return np.asarray(image, np.uint8)
+
+
+def foreseen_from_message(message: OccupancyForecast, ego_frame: str) -> list[Foreseen]:
+    """The steps of a forecast. InputError as of `occupancy_from_message`, or where its parts are not of one length."""
+    steps = len(message.time_from_start)
+    voxels = conversions.voxels_from_message(message, steps, ego_frame)
+    if not len(message.ego_poses) == steps > 0 or len(message.confidence) % steps:
+        raise InputError(
+            f"{steps} times, {len(message.ego_poses)} poses and {len(message.confidence)} confidences in a forecast",
+            expected="as many of each as there are steps, one or more",
+            fix="convert it at its source",
+        )
+    told_us = conversions.us_from_time(message.header.stamp)
+    confidence = np.asarray(message.confidence, np.float32).reshape(steps, -1).mean(1)
+    return [
+        Foreseen(
+            told_us,
+            told_us + round(1e6 * conversions.s_from_duration(message.time_from_start[t])),
+            conversions.matrix_from_pose(message.ego_poses[t]),
+            Occupancy(voxels[t], source="OccupancyForecast message").validate().semantics,
+            float(confidence[t]),
+        )
+        for t in range(steps)
+    ]

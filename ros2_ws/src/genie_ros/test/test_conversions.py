@@ -14,6 +14,7 @@ from genie_msgs.msg import (
     SemanticOccupancy,
 )
 from genie_ros import conversions, views
+from genie_ros.sensor_conversions import foreseen_from_message
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2
 
@@ -102,7 +103,7 @@ def test_a_forecast_tells_perception_what_it_told(forecast):
     status = conversions.status_message(STATUS, "base_link")
     data, poses = conversions.forecast_data(forecast.semantics), conversions.future_poses(forecast)
     message = through_dds(conversions.forecast_message(forecast, data, poses, status, "base_link"), OccupancyForecast)
-    told = conversions.foreseen_from_message(message, "base_link")
+    told = foreseen_from_message(message, "base_link")
     for found, wanted in zip(told, foreseen(forecast), strict=True):
         assert (found.told_us, found.due_us) == (wanted.told_us, wanted.due_us)
         np.testing.assert_allclose(found.told_from_due, wanted.told_from_due, atol=1e-6)
@@ -117,7 +118,7 @@ def test_a_forecast_tells_perception_what_it_told(forecast):
         wrong = through_dds(message, OccupancyForecast)
         change(wrong)
         with pytest.raises(InputError, match=says):
-            conversions.foreseen_from_message(wrong, "base_link")
+            foreseen_from_message(wrong, "base_link")
 
 
 def test_forecast_layout_times_frames_and_confidence(forecast):
