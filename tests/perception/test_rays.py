@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from perception.carving import carve
 from perception.ray_iou import directions
 from perception.rays import carve_plain, first_seen
 from perception.types import CLASS_NAMES, FREE, GRID, VoxelGrid
@@ -19,9 +20,12 @@ def test_carves_as_the_compiled_twin_does_from_inside_and_outside() -> None:
         ends[:20, 0] = start[0]  # along a plane
         ends[10:30, 2] = start[2]
         o, e = ((p - np.array(SMALL.origin)) / SMALL.voxel_size for p in (start, ends))
-        np.testing.assert_array_equal(
-            carve_plain(o, e, SMALL.shape).reshape(SMALL.shape), compiled(start, ends, SMALL).free
-        )
+        plain = carve_plain(o, e, SMALL.shape).reshape(SMALL.shape)
+        free, hit = (np.zeros(SMALL.shape, np.uint32) for _ in range(2))
+        carve(o, e, free, hit)
+        np.testing.assert_array_equal(plain, free)
+        last = np.floor(e).astype(int)
+        assert hit.sum() == ((last >= 0) & (last < SMALL.shape)).all(1).sum() > 0
 
 
 def test_sees_the_first_thing_on_the_way() -> None:
