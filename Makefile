@@ -26,7 +26,7 @@ demo: setup
 
 # Those on a ROS 2 graph measure rates: nothing runs beside them.
 test: setup
-	$(RUN) -m pytest -m 'not ros and not soak' -n 2 --dist loadfile
+	$(RUN) -m pytest -m 'not ros and not soak' -n 2 --dist loadfile --durations 20
 	$(RUN) -m pytest -m ros
 
 lint: setup
