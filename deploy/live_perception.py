@@ -13,7 +13,6 @@ All methods are called from one thread; perception runs in another, on the newes
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,20 +20,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.errors import InputError
 from calib.rig import Rig
 from deploy.expected import Foreseen, expected_at
+from deploy.frame_perception import Decode, FramePerception, Perceived, SensedFrame
 from deploy.odometry import LiveOdometry
 from deploy.perceive import Perception
 from deploy.stamps import Clock, StampGate, Verdict
 from deploy.worker import LatestOnlyWorker
 from perception.config import CAMERAS
-from perception.steady import Expected, Look, SteadyConfig, SteadyOccupancy
-from perception.types import Occupancy
+from perception.steady import SteadyConfig
 from perception.voxelize import LidarSweep
 
 FORESEEN = 24  # steps that are kept: the first ones of a second of forecasts, and some
-Decode = Callable[[], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -48,31 +45,6 @@ class PerceptionLimits:
     restart_confirmations: int = 5
     max_ego_jump_m: float = 3.0
     max_yaw_jump_rad: float = 0.5
-
-
-@dataclass(frozen=True)
-class Perceived:
-    """occupancy: in the ego frame at `stamp_us`; None where every image was refused, and there was nothing else.
-    cameras: names of those that it was made from. lidar: whether it was one of them. foreseen: whether a forecast for
-    then was. refused: why images were left out. stage_ms: time of each stage, by name."""
-
-    stamp_us: int
-    occupancy: Occupancy | None
-    cameras: tuple[str, ...]
-    lidar: bool
-    foreseen: bool
-    refused: tuple[str, ...]
-    stage_ms: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    stamp_us: int
-    world_from_ego: NDArray[np.float64]
-    sweeps: tuple[LidarSweep, ...]
-    images: dict[str, Decode]
-    expected: Expected | None
-    epoch: int
 
 
 class LivePerception:
@@ -99,7 +71,7 @@ class LivePerception:
         Raises:
             InputError: the network reads a lidar, and the rig has none of that name.
         """
-        self._perception, self._rig, self._clock, self._on_result = perception, rig, clock, on_result
+        self._clock = clock
         self._limits = limits = limits or PerceptionLimits()
         config = perception.manifest.config.model
         self.reads_lidar, self._gathers = config.lidar, config.sweeps
@@ -116,9 +88,8 @@ class LivePerception:
         self._epoch = 0
         self.rejected = self.skipped = self.frames = 0
         self._forget()
-        self._steady, self._steady_epoch = SteadyOccupancy(steady), self._epoch  # of the worker's thread
-        self._worker: LatestOnlyWorker[_Frame, tuple[int, Perceived]] = LatestOnlyWorker(
-            self._perceive, name="perception", on_result=on_result
+        self._worker: LatestOnlyWorker[SensedFrame, Perceived] = LatestOnlyWorker(
+            FramePerception(perception, rig, steady), name="perception", on_result=on_result
         )
 
     def _forget(self) -> None:
@@ -218,7 +189,7 @@ class LivePerception:
             self._framed_us = due
             self.skipped += self._worker.offer(self._frame(due)) is not None
 
-    def _frame(self, stamp_us: int) -> _Frame:
+    def _frame(self, stamp_us: int) -> SensedFrame:
         limits, pose = self._limits, self._poses.at(stamp_us)
         assert pose is not None  # `_advance` has looked
         sweeps = tuple(s for s in self._sweeps if 0 <= stamp_us - s.stamp_us <= limits.max_lidar_age_us)
@@ -228,49 +199,15 @@ class LivePerception:
             if abs(stamp_us - seen_us) <= limits.max_image_age_us
         }
         expected = expected_at(self._foreseen, stamp_us, self._poses.at)
-        return _Frame(stamp_us, pose, sweeps, images, expected, self._epoch)
+        return SensedFrame(stamp_us, pose, sweeps, images, expected, self._epoch)
 
     def take(self) -> Perceived | None:
         """The newest occupancy that was not taken yet, or None. Raises what perception raised; it has then stopped."""
         result = self._worker.take()
-        if result is None or result[0] != self._epoch:
+        if result is None or result.epoch != self._epoch:
             return None
         self.frames += 1
-        return result[1]
+        return result
 
-    def _perceive(self, frame: _Frame) -> tuple[int, Perceived]:
-        """In the worker's thread."""
-        if frame.epoch != self._steady_epoch:
-            self._steady.reset()
-            self._steady_epoch = frame.epoch
-        start = time.perf_counter()
-        images, refused = self._decoded(frame.images)
-        if not frame.sweeps and not images:
-            return frame.epoch, Perceived(frame.stamp_us, None, (), False, False, refused, {})
-        decoded = time.perf_counter()
-        seen = self._perception.perceive(frame.sweeps, images)
-        told = time.perf_counter()
-        look = Look(seen.occupied, seen.occupancy.semantics)
-        occupancy = self._steady.update(look, frame.world_from_ego, frame.stamp_us, frame.expected)
-        steady_ms = 1e3 * (time.perf_counter() - told)
-        stage_ms = {"decode": 1e3 * (decoded - start), **seen.stage_ms, "steady": steady_ms}
-        told_by, foreseen = tuple(sorted(images)), frame.expected is not None
-        found = Perceived(frame.stamp_us, occupancy, told_by, bool(frame.sweeps), foreseen, refused, stage_ms)
-        return frame.epoch, found
 
-    def _decoded(self, images: dict[str, Decode]) -> tuple[dict[str, NDArray[np.uint8]], tuple[str, ...]]:
-        """Those that are images of the rig's cameras, and why the others are not."""
-        good, refused = {}, []
-        for name, decode in images.items():
-            width, height = self._rig.camera(name).intrinsics.size
-            try:
-                image = decode()
-            except InputError as error:
-                refused.append(f"{name}: {error}")
-                continue
-            if image.shape[:2] == (height, width):
-                good[name] = image
-            else:
-                found = f"{image.shape[1]} x {image.shape[0]}"
-                refused.append(f"{name}: an image of {found}, expected {width} x {height} as in the rig")
-        return good, tuple(refused)
+__all__ = ["LivePerception", "Perceived", "PerceptionLimits"]
