@@ -81,29 +81,32 @@ def bev_message(forecast: SceneForecast, step: int, ego_frame: str) -> Occupancy
 
 
 class Occupied(NamedTuple):
-    """The occupied voxels of a step: centres in its own ego frame, float32 [3, n] (m), and classes, uint8 [n]."""
+    """The occupied voxels of a step. centres: x, y, z, 1 in its own ego frame, float32 [n, 4] (m). classes: uint32 [n],
+    as a little-endian POINT has them behind its z: the byte of the class, then nothing."""
 
     centres: NDArray[np.float32]
-    classes: NDArray[np.uint8]
+    classes: NDArray[np.uint32]
 
 
 def occupied(semantics: NDArray[np.uint8]) -> Occupied:
     where = np.flatnonzero(semantics != FREE)
-    index = np.stack(np.unravel_index(where, GRID.shape)).astype(np.float32)
-    origin = np.asarray(GRID.origin, np.float32)[:, None]
-    return Occupied((index + np.float32(0.5)) * np.float32(GRID.voxel_size) + origin, semantics.reshape(-1)[where])
+    centres = np.ones((len(where), 4), np.float32)
+    for axis, index in enumerate(np.unravel_index(where, GRID.shape)):
+        centres[:, axis] = (index + np.float32(0.5)) * np.float32(GRID.voxel_size) + np.float32(GRID.origin[axis])
+    return Occupied(centres, semantics.reshape(-1)[where].astype("<u4"))
 
 
 def points_message(forecast: SceneForecast, step: int, seen: Occupied, ego_frame: str) -> PointCloud2:
     """Centres and classes of the occupied voxels of a step, in the header's ego frame.
 
+    One product and one column: this is done thirty times a second, of sixty thousand points.
+
     Args:
         seen: `occupied` of the step, handed in because a repeated forecast has the same voxels, told from elsewhere.
     """
-    points = np.zeros(len(seen.classes), dtype=POINT)
     ego_from_step = conversions.ego_from_future(forecast)[step].astype(np.float32)
-    points["x"], points["y"], points["z"] = ego_from_step[:3, :3] @ seen.centres + ego_from_step[:3, 3:]
-    points["class"] = seen.classes
+    points = (seen.centres @ ego_from_step.T).astype("<f4", copy=False)
+    points.view("<u4")[:, 3] = seen.classes
     message = PointCloud2(
         header=Header(stamp=conversions.time_from_us(forecast.stamp_us), frame_id=ego_frame),
         height=1,
@@ -114,5 +117,5 @@ def points_message(forecast: SceneForecast, step: int, seen: Occupied, ego_frame
         row_step=POINT.itemsize * len(points),
         is_dense=True,
     )
-    message.data = conversions.packed(points.view(np.uint8))
+    message.data = conversions.packed(points.view(np.uint8).reshape(-1))
     return message
