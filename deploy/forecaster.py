@@ -23,12 +23,16 @@ class BundleForecaster:
     needed, computed: columns that each gated tick had to compute, and that it did, over all sequences.
     """
 
-    def __init__(self, bundle: Path, *, threads: int = 2) -> None:
+    def __init__(self, bundle: Path, *, threads: int = 2, most_columns: int | None = None) -> None:
         """
+        Args:
+            most_columns: that a tick may compute (deploy.pipeline.Pipeline).
+
         Raises:
             InputError: the folder is not a whole export.
         """
         self._runtime = OnnxRuntime(bundle, threads=threads)
+        self._runtime.most_columns = most_columns
         manifest = self._runtime.manifest
         self._gated = manifest.form == "gated"
         self._keep = 1 if self._gated else manifest.config.model.history + 1

@@ -43,6 +43,7 @@ class GraphRuntime(ABC):
         self._host = {name: empty(specs[name]) for name in (*given, *read)}
         self._inputs = {name: self._host[name] for name in given if name != REFRESH}
         self._outputs = {name: self._host[name] for name in OUTPUTS}
+        self.most_columns: int | None = None  # that a tick may compute (genie.buckets.choose_bucket)
         self._newest = 0  # which set holds the state after the last tick
         self._bucket = START
 
@@ -79,7 +80,7 @@ class GraphRuntime(ABC):
         dt_s = float(self._host["dt"][0])
         self._host[REFRESH][0] = refresh_due(self._bucket, dt_s, self._gate)
         self._run(GATE)
-        self._bucket = choose_bucket(int(self._host[NEEDED][0]), self._bucket, dt_s, self._gate)
+        self._bucket = choose_bucket(int(self._host[NEEDED][0]), self._bucket, dt_s, self._gate, self.most_columns)
         return tick_of(self._bucket.bucket)
 
     @abstractmethod

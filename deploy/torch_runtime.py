@@ -26,7 +26,8 @@ Array = np.ndarray[Any, Any]
 class TorchRuntime:
     """See deploy.runtime.Runtime. Runs in torch's own number of threads."""
 
-    def __init__(self, model: GenieDrive, form: str = "gated") -> None:
+    def __init__(self, model: GenieDrive, form: str = "gated", most_columns: int | None = None) -> None:
+        self.most_columns = most_columns
         self._graphs = {graph.name: graph for graph in graphs_of(model.eval(), form)}
         self._gate = model.config.gate if GATE in self._graphs else None
         self._empty = as_carried(model, gated_state(model.config)) if self._gate else dense_state(model.config)
@@ -44,7 +45,7 @@ class TorchRuntime:
             dt_s = float(inputs["dt"][0])
             given[REFRESH] = torch.tensor([float(refresh_due(self._bucket, dt_s, self._gate))])
             given |= self._run(GATE, given)
-            self._bucket = choose_bucket(int(given[NEEDED]), self._bucket, dt_s, self._gate)
+            self._bucket = choose_bucket(int(given[NEEDED]), self._bucket, dt_s, self._gate, self.most_columns)
             name = tick_of(self._bucket.bucket)
         told = self._run(name, given)
         self._state = {STATE_IN + n[len(STATE_OUT) :]: t for n, t in told.items() if n.startswith(STATE_OUT)}

@@ -27,14 +27,22 @@ def refresh_due(state: BucketState, dt_s: float, config: GateConfig) -> bool:
     return state.since_refresh_s + dt_s >= config.refresh_s
 
 
-def choose_bucket(needed: int, state: BucketState, dt_s: float, config: GateConfig) -> BucketState:
+def choose_bucket(
+    needed: int, state: BucketState, dt_s: float, config: GateConfig, most: int | None = None
+) -> BucketState:
     """The smallest bucket that holds the columns that must be computed; all of them if only that does.
 
     A larger one is taken at once, a smaller one when it has sufficed for `quiet_ticks`, so that a scene at the edge
     between two does not change graphs every tick. A burst says nothing of the ticks after it: neither what a refresh
     takes nor all columns is held.
+
+    Args:
+        most: columns that a tick may compute, for a bound on its time; the first tick of a stream computes all the
+            same. What is left for later surprises the next tick again, and ranks first there. None: no bound.
     """
     enough = next(size for size in config.buckets if size >= min(needed, config.buckets[-1]))
+    if most is not None and state.bucket:
+        enough = min(enough, largest_within(most, config))
     if refresh_due(state, dt_s, config):
         return BucketState(max(enough, state.held), state.held, state.quiet, 0.0, needed)
     since = state.since_refresh_s + dt_s
@@ -42,3 +50,8 @@ def choose_bucket(needed: int, state: BucketState, dt_s: float, config: GateConf
     if quiet and quiet < config.quiet_ticks:
         return BucketState(state.held, state.held, quiet, since, needed)
     return BucketState(enough, enough if enough < config.buckets[-1] else 0, 0, since, needed)
+
+
+def largest_within(most: int, config: GateConfig) -> int:
+    """The largest bucket of at most so many columns; the smallest one if there is none."""
+    return max((size for size in config.buckets if size <= most), default=config.buckets[0])

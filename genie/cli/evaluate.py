@@ -68,6 +68,9 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="Leave parts of a checkpoint out: motion, correction, invention, fill, evidence."),
     ] = None,
+    max_columns: Annotated[
+        int, typer.Option(min=0, help="That a tick of an export may compute, as the node's parameter; 0: no bound.")
+    ] = 0,
     reliability: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Draw there (PNG) how often what was said to be sure was right; needs a model that says so."),
@@ -89,7 +92,7 @@ def evaluate(
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, split_names(scenes) or None)
-    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form) for spec in model or []]
+    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form, max_columns) for spec in model or []]
     forecasters += [_recorded(path) for path in bag or []]
     if not forecasters:
         raise InputError("nothing to evaluate", expected="--model or --bag", fix="give one")
@@ -170,9 +173,15 @@ def _protocol(name: str | None, source: str) -> str:
     return name
 
 
-def _forecaster(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
+def _forecaster(spec: str, parts: tuple[str, ...], form: str, max_columns: int) -> Forecaster:
     """A baseline, a checkpoint or an export folder."""
     if not (Path(spec) / "manifest.json").is_file():
+        if max_columns:
+            from calib.errors import InputError
+
+            raise InputError(
+                "--max-columns of what is no export", expected="a folder that `export` wrote", fix="export it"
+            )
         from genie.evaluation.registry import make_forecaster
 
         return make_forecaster(spec, parts, form)
@@ -187,4 +196,4 @@ def _forecaster(spec: str, parts: tuple[str, ...], form: str) -> Forecaster:
         )
     from deploy.forecaster import BundleForecaster
 
-    return BundleForecaster(Path(spec))
+    return BundleForecaster(Path(spec), most_columns=max_columns or None)

@@ -14,13 +14,17 @@ from calib.errors import InputError
 from calib.transforms import inverse, se3_from_xyz_yaw
 from deploy.forecaster import BundleForecaster
 from deploy.parity_stream import true_future
-from deploy.pipeline import Pipeline, poses_of
+from deploy.pipeline import Pipeline, poses_of, tick_inputs
+from deploy.spec import ROWS
+from deploy.torch_runtime import TorchRuntime
 from genie.data.sequence import Sequence
 from genie.data.stream import load_stream
 from genie.gated_forecaster import GatedForecaster
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
-from perception.types import SceneForecast
+from genie.observation import observe, start_observer
+from genie.rows import as_voxels
+from perception.types import Occupancy, SceneForecast
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,34 @@ def test_forecasts_what_the_model_forecasts(
     expected, found_again = (twin.forecast(None).ego_from_future for twin in twins)
     np.testing.assert_allclose(found_again, expected, atol=1e-4)
     assert np.abs(expected - plan).max() > 0.01
+
+
+def test_a_bound_on_a_tick_leaves_the_rest_for_the_next_ones(bundle: Path, model: GenieDrive, stream: Sequence) -> None:
+    """A part of the scene is another from one frame to the next: unbounded, a large graph runs; bounded, the small one
+    does, on what surprises most, until nothing is left. The same columns in PyTorch."""
+    changed = stream.semantics[3].copy()
+    changed[60:140, 60:140] = np.roll(changed, 37, axis=1)[60:140, 60:140]
+    frames = [stream.frame(t) for t in range(3)]
+    frames += [replace(stream.frame(t), occupancy=Occupancy(changed)) for t in range(3, 8)]
+    frames = [replace(f, world_from_ego=frames[2].world_from_ego) for f in frames]
+    free, bound = BundleForecaster(bundle, threads=1), BundleForecaster(bundle, threads=1, most_columns=100)
+    pipeline, twin = Pipeline(bundle, threads=1, most_columns=100), TorchRuntime(model, most_columns=100)
+    observer = start_observer()
+    for frame in frames:
+        free.observe(frame)
+        bound.observe(frame)
+        free.forecast(None)
+        told = bound.forecast(None)
+        np.testing.assert_array_equal(pipeline.step(frame).semantics, told.semantics)
+        assert pipeline.computed == bound.computed[-1]
+        seen, observer = observe(frame, observer)
+        plain = as_voxels(twin.tick(tick_inputs(seen, None))[ROWS])
+        assert (plain != told.semantics).mean() < 2e-5 and twin.bucket() == pipeline.runtime.bucket()
+    assert free.computed[0] == bound.computed[0] == 2500
+    assert min(free.computed[3], free.needed[3], bound.needed[3]) > 256
+    assert bound.computed[1:] == [64] * 7
+    left = bound.needed[3:]
+    assert left[0] > left[1] > left[2] and left[-1] <= left[0] - 3 * 64
 
 
 def test_the_dense_twin_too(dense_bundle: Path, model: GenieDrive, stream: Sequence) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from genie.buckets import START, BucketState, choose_bucket, refresh_due
+from genie.buckets import START, BucketState, choose_bucket, largest_within, refresh_due
 from genie.config import GateConfig
 
 CONFIG = GateConfig()
@@ -131,3 +131,19 @@ def test_stream_time_counts_and_not_ticks() -> None:
         assert not refresh_due(state, 0.5, CONFIG)
         state = choose_bucket(0, state, 0.5, CONFIG)
     assert refresh_due(state, 0.5, CONFIG)
+
+
+def test_a_bound_holds_after_the_first_tick_and_what_is_left_is_remembered() -> None:
+    needed, state, seen = [2500, 300, 2500, 40, 40, 40, 40, 40, 40, 40, 40], START, []
+    for count in needed:
+        state = choose_bucket(count, state, DT_S, CONFIG, most=200)
+        seen.append(state.bucket)
+        assert state.needed == count
+    assert seen[0] == 2500, "a stream begins with all columns"
+    assert seen[1:3] == [128, 128] and max(seen[1:]) == 128 and seen[-1] == 64
+    assert largest_within(63, CONFIG) == 64 and largest_within(640, CONFIG) == 640
+
+
+def test_a_bound_that_is_never_reached_changes_nothing() -> None:
+    needed = [0, 200, 600, 100, 100, 100, 100, 100, 0, 2000, 10]
+    assert taken(needed) == taken(needed, lambda *given: choose_bucket(*given, most=2500))

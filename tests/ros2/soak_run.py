@@ -126,8 +126,10 @@ def run_soak(
     # Each loop of the replay is a new stretch of data, with half a second of silence: long soaks have long scenes.
     generate(root, SynthConfig(scenes=1, seconds=min(60.0, max(4.0, seconds)), seed=0))
     scene = next((root / "stream").glob("*.npz")).stem
-    parameters = folder / "one_thread.yaml"  # leaves a core to the rest of the graph
-    parameters.write_text("geniedrive: {ros__parameters: {threads: 1}}\n", encoding="utf-8")
+    # One thread leaves a core to the rest of the graph; a bound keeps a frame that was skipped, after which more has
+    # changed, from costing the next one (docs/decisions/016-a-bound-on-a-tick.md).
+    parameters = folder / "parameters.yaml"
+    parameters.write_text("geniedrive: {ros__parameters: {threads: 1, max_columns: 128}}\n", encoding="utf-8")
     load = os.getloadavg()[0]
     graph.start("node", [*GENIEDRIVE, "node", "--bundle", str(bundle), "--params", str(parameters)])
     graph.start("listener", [sys.executable, str(Path(__file__).parent / "soak_listener.py"), str(out)])

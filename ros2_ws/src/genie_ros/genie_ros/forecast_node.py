@@ -61,7 +61,8 @@ def load_pipeline(chosen: NodeParameters) -> Engine:
     from deploy.pipeline import Pipeline
     from deploy.self_test import self_test
 
-    pipeline = Pipeline(chosen.bundle_path, threads=chosen.threads, backend=chosen.backend)
+    bound = chosen.max_columns or None
+    pipeline = Pipeline(chosen.bundle_path, threads=chosen.threads, backend=chosen.backend, most_columns=bound)
     if chosen.golden_path is not None:
         self_test(pipeline.runtime, pipeline.runtime.manifest, chosen.golden_path)
     return pipeline

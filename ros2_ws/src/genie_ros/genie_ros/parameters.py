@@ -39,6 +39,12 @@ PARAMETERS: dict[str, Parameter] = {
         choices=BACKENDS,
     ),
     "threads": Parameter(2, "Threads of the inference engine.", (1, 16)),
+    "max_columns": Parameter(
+        0,
+        "Columns that a tick may compute, which bounds its time: 64, 128, 256 or 640 of 2500; what is left comes first "
+        "in the next. 0: no bound.",
+        (0, 2500),
+    ),
     "input_profile": Parameter(
         OCCUPANCY_ONLY,
         "'occupancy': occupancy and odometry. 'occupancy_cameras': the cameras of `rig_path`, which the occupancy was "
@@ -109,6 +115,7 @@ class NodeParameters:
     rig_path: Path | None
     backend: str
     threads: int
+    max_columns: int
     watch_cameras: bool
     front_camera: str
     publish_rate: float
@@ -175,8 +182,8 @@ def read(node: Node) -> NodeParameters:
         **{
             name: value[name]
             for name in (
-                "backend", "threads", "front_camera", "publish_rate", "forecast_steps", "step_stride", "stamp_clock",
-                "ego_frame", "max_allowed_processing_time_ms",
+                "backend", "threads", "max_columns", "front_camera", "publish_rate", "forecast_steps", "step_stride",
+                "stamp_clock", "ego_frame", "max_allowed_processing_time_ms",
             )
         },
     )  # fmt: skip
