@@ -106,6 +106,8 @@ def ros_environment() -> dict[str, str]:
     # A forecast is 3.84 MB, the default shared-memory segment 0.5 MB: large messages would leave through UDP and drop.
     profile = install / "genie_ros/share/genie_ros/config/fastdds.xml"
     environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
+    # numpy's products of matrices are small here, and threads of its own would wait for those of the inference.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     return environment
 
 
