@@ -15,13 +15,12 @@ from calib.files import write_json, write_text
 from calib.rig import Rig
 from calib.tables import read_image
 from deploy.bench import APART, TOTAL, BundleTimes
-from deploy.bench_report import Run, footer, run_tree, times_tree
+from deploy.bench_report import Run, footer, run_tree, stage_rows, times_tree
 from deploy.perceive import Perception
 from deploy.perception_spec import PerceptionManifest, read_perception_manifest
 from deploy.runtime import BACKENDS
 from genie.data.nuscenes import open_nuscenes, scene_names
 from genie.data.perception_frames import keyframes, read_sweeps, rig_of
-from perception.config import CAMERAS
 from perception.voxelize import LidarSweep
 
 STAGES = ("decode", "prepare", "perceive", TOTAL)
@@ -35,12 +34,18 @@ class Moment(NamedTuple):
     images: dict[str, Path]
 
 
-def moments(dataroot: Path, sweeps: int, count: int) -> Iterator[Moment]:
+def moments(dataroot: Path | None, sweeps: int, count: int) -> Iterator[Moment]:
     """The first `count` keyframes of a data root, scene by scene.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer, or no data root is given.
     """
+    if dataroot is None:
+        raise InputError(
+            "a perception without --dataroot",
+            expected="a data root with sensor files, which it is timed on",
+            fix="make one: geniedrive data synth --lidar --cameras",
+        )
     nusc = open_nuscenes(dataroot)
     found = [keyframe for scene in scene_names(nusc) for keyframe in keyframes(nusc, scene)]
     if len(found) < count:
@@ -49,15 +54,12 @@ def moments(dataroot: Path, sweeps: int, count: int) -> Iterator[Moment]:
             path=dataroot,
         )  # fmt: skip
     for keyframe in found[:count]:
-        rows = {c: nusc.get("sample_data", t) for c, t in keyframe.sample["data"].items() if c in CAMERAS}
-        files = {name: Path(nusc.dataroot) / str(row["filename"]) for name, row in rows.items()}
-        there = {name: file for name, file in files.items() if file.is_file()}
-        yield Moment(rig_of(nusc, keyframe.sample), read_sweeps(nusc, keyframe.sample, sweeps), there)
+        yield Moment(rig_of(nusc, keyframe.sample), read_sweeps(nusc, keyframe.sample, sweeps), keyframe.images)
 
 
 def measure_perception(
     exports: Sequence[Path],
-    dataroot: Path,
+    dataroot: Path | None,
     count: int,
     *,
     threads: int = 2,
@@ -110,12 +112,6 @@ def write_perception_times(out: Path, run: Run, times: Sequence[BundleTimes]) ->
 
 
 def _markdown(run: Run, times: Sequence[BundleTimes]) -> str:
-    rows = []
-    for t in times:
-        for stage, spread in t.later_ms.items():
-            shown = f"**{stage}**" if stage == TOTAL else stage
-            cells = (*t.first_ms[stage], spread.median, spread.p95, spread.p99, spread.max)
-            rows.append(f"| {t.name} | {t.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
     return "\n".join(
         [
             "# Time of a frame of perception",
@@ -127,7 +123,7 @@ def _markdown(run: Run, times: Sequence[BundleTimes]) -> str:
             "",
             "| network | export | stage | 1st frame | 2nd frame | median | p95 | p99 | max |",
             "|---|---|---|---:|---:|---:|---:|---:|---:|",
-            *rows,
+            *(row for t in times for row in stage_rows(t, t.name)),
             "",
             *footer(run),
         ]

@@ -160,10 +160,7 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes], baseline: BundleTimes 
     times, rates, buckets = [], [], []
     for b in bundles:
         name = f"{b.name} (baseline)" if b is baseline else b.name
-        for stage, spread in b.later_ms.items():
-            shown = f"**{stage}**" if stage == TOTAL else stage
-            cells = (*b.first_ms[stage], spread.median, spread.p95, spread.p99, spread.max)
-            times.append(f"| {name} | {b.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
+        times += stage_rows(b, name)
         against = "" if baseline is None else f"{speed_up(b, baseline):.2f}x"
         row = f"| {name} | {b.bundle_id} | {b.rollouts_per_s:.1f} | {b.predicted_frames_per_s:.1f} | {against} |"
         rates.append(row)
@@ -199,6 +196,16 @@ def as_markdown(run: Run, bundles: Sequence[BundleTimes], baseline: BundleTimes 
             *footer(run),
         ]
     )
+
+
+def stage_rows(times: BundleTimes, name: str) -> list[str]:
+    """Of a table: name, bundle, stage, the first two ticks, median, p95, p99, max."""
+    rows = []
+    for stage, spread in times.later_ms.items():
+        shown = f"**{stage}**" if stage == TOTAL else stage
+        cells = (*times.first_ms[stage], spread.median, spread.p95, spread.p99, spread.max)
+        rows.append(f"| {name} | {times.bundle_id} | {shown} | " + " | ".join(f"{ms:.1f}" for ms in cells) + " |")
+    return rows
 
 
 ROLLOUT = (

@@ -29,10 +29,10 @@ class BundleForecaster:
             most_columns: that a tick may compute (deploy.pipeline.Pipeline).
 
         Raises:
-            InputError: the folder is not a whole export.
+            InputError: the folder is not a whole export, or a bound on the dense form.
         """
         self._runtime = OnnxRuntime(bundle, threads=threads)
-        self._runtime.most_columns = most_columns
+        self._runtime.bound(most_columns)
         manifest = self._runtime.manifest
         self._gated = manifest.form == "gated"
         self._keep = 1 if self._gated else manifest.config.model.history + 1

@@ -43,7 +43,7 @@ class GraphRuntime(ABC):
         self._host = {name: empty(specs[name]) for name in (*given, *read)}
         self._inputs = {name: self._host[name] for name in given if name != REFRESH}
         self._outputs = {name: self._host[name] for name in OUTPUTS}
-        self.most_columns: int | None = None  # that a tick may compute (genie.buckets.choose_bucket)
+        self._most_columns: int | None = None
         self._newest = 0  # which set holds the state after the last tick
         self._bucket = START
 
@@ -61,6 +61,20 @@ class GraphRuntime(ABC):
 
     def bucket(self) -> BucketState:
         return self._bucket
+
+    def bound(self, most_columns: int | None) -> None:
+        """From now on a tick computes so many columns at most (genie.buckets.choose_bucket); None: no bound.
+
+        Raises:
+            InputError: the dense form, which computes all of them always.
+        """
+        if most_columns is not None and self._gate is None:
+            raise InputError(
+                f"a bound of {most_columns} columns on the dense form",
+                expected="a gated bundle",
+                fix="export with --form gated, or leave the bound out",
+            )
+        self._most_columns = most_columns
 
     def reset(self) -> None:
         self._forget_state()
@@ -80,7 +94,7 @@ class GraphRuntime(ABC):
         dt_s = float(self._host["dt"][0])
         self._host[REFRESH][0] = refresh_due(self._bucket, dt_s, self._gate)
         self._run(GATE)
-        self._bucket = choose_bucket(int(self._host[NEEDED][0]), self._bucket, dt_s, self._gate, self.most_columns)
+        self._bucket = choose_bucket(int(self._host[NEEDED][0]), self._bucket, dt_s, self._gate, self._most_columns)
         return tick_of(self._bucket.bucket)
 
     @abstractmethod

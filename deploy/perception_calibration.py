@@ -38,7 +38,7 @@ class PerceptionCalibration:
         """Writes which frames, of which files. Returns the sha256 of what was written."""
         digests = {f.scene: hashlib.sha256() for f in self.frames}
         for fact, keyframe in zip(self.frames, self.keyframes, strict=True):
-            for file in keyframe.files:
+            for file in (keyframe.sweep, *keyframe.images.values()):
                 digests[fact.scene].update(sha256_of(file).encode())
         write_frames(path, self.frames, {scene: digest.hexdigest() for scene, digest in digests.items()})
         return sha256_of(path)

@@ -38,22 +38,18 @@ class Pipeline:
     bundle_id: str  # short sha256 of the manifest
     rig_sha256: str | None  # of the sensor rig that the bundle was made for
 
-    def __init__(
-        self, bundle: Path, *, threads: int = 2, backend: str = "ort", most_columns: int | None = None
-    ) -> None:
+    def __init__(self, bundle: Path, *, threads: int = 2, backend: str = "ort") -> None:
         """
         Args:
             bundle: folder that `geniedrive export` wrote.
             threads: of the network on the CPU.
             backend: one of deploy.runtime.BACKENDS.
-            most_columns: that a tick may compute: a bound on its time (docs/decisions/016-a-bound-on-a-tick.md).
 
         Raises:
             InputError: the folder is not a whole, unchanged export of this version's grid, classes and horizons; or
                 the backend cannot run here.
         """
         self._runtime = open_runtime(bundle, backend, threads=threads)
-        self._runtime.most_columns = most_columns
         self.bundle_id = self._runtime.manifest.bundle_id
         self.rig_sha256 = self._runtime.manifest.rig_sha256
         self._observer = start_observer()
@@ -63,6 +59,10 @@ class Pipeline:
     def computed(self) -> int:
         """Columns that the last step computed; 0 where all are, always (dense form), and before the first."""
         return self._runtime.bucket().bucket
+
+    def bound(self, most_columns: int | None) -> None:
+        """A bound on the time of a tick (docs/decisions/016-a-bound-on-a-tick.md). InputError for the dense form."""
+        self._runtime.bound(most_columns)
 
     def warm_up(self) -> None:
         """Runs preprocessing and every graph, so that no frame pays for what is allocated once. Resets."""

@@ -42,7 +42,34 @@ def span_of(origin, direction, shape, longest):
 
 
 @njit(cache=True, nogil=True)
-def start_of(origin, direction, near, size):
+def begin(origin, direction, near, shape):
+    """Where a ray enters, as triples: its voxel, the steps along the axes, the ray parameters of the next borders and
+    between borders."""
+    x, step_x, border_x, gap_x = _begin(origin[0], direction[0], near, shape[0])
+    y, step_y, border_y, gap_y = _begin(origin[1], direction[1], near, shape[1])
+    z, step_z, border_z, gap_z = _begin(origin[2], direction[2], near, shape[2])
+    return (x, y, z), (step_x, step_y, step_z), (border_x, border_y, border_z), (gap_x, gap_y, gap_z)
+
+
+@njit(cache=True, nogil=True)
+def follow(voxel, step, border, gap):
+    """Over the nearest border: the next voxel, and the borders that are next then."""
+    x, y, z = voxel
+    along_x, along_y, along_z = border
+    if along_x <= along_y and along_x <= along_z:
+        return (x + step[0], y, z), (along_x + gap[0], along_y, along_z)
+    if along_y <= along_z:
+        return (x, y + step[1], z), (along_x, along_y + gap[1], along_z)
+    return (x, y, z + step[2]), (along_x, along_y, along_z + gap[2])
+
+
+@njit(cache=True, nogil=True)
+def inside(voxel, shape):
+    return 0 <= voxel[0] < shape[0] and 0 <= voxel[1] < shape[1] and 0 <= voxel[2] < shape[2]
+
+
+@njit(cache=True, nogil=True)
+def _begin(origin, direction, near, size):
     """On one axis: the first voxel, the step, the ray parameter of the next border and between borders."""
     voxel = min(max(int(np.floor(origin + near * direction)), 0), size - 1)
     if direction > 0.0:
@@ -54,28 +81,19 @@ def start_of(origin, direction, near, size):
 
 @njit(cache=True, nogil=True)
 def _carve(origins, ends, free, hit):
-    nx, ny, nz = free.shape
     for r in range(len(ends)):
-        o, e = origins[r], ends[r]
-        hx, hy, hz = int(np.floor(e[0])), int(np.floor(e[1])), int(np.floor(e[2]))
-        if 0 <= hx < nx and 0 <= hy < ny and 0 <= hz < nz:
-            hit[hx, hy, hz] += 1
-        d = e - o
-        near, far = span_of(o, d, free.shape, 1.0)
+        origin, end = origins[r], ends[r]
+        last = (int(np.floor(end[0])), int(np.floor(end[1])), int(np.floor(end[2])))
+        if inside(last, free.shape):
+            hit[last] += 1
+        near, far = span_of(origin, end - origin, free.shape, 1.0)
         if near > far:
             continue
-        x, step_x, next_x, gap_x = start_of(o[0], d[0], near, nx)
-        y, step_y, next_y, gap_y = start_of(o[1], d[1], near, ny)
-        z, step_z, next_z, gap_z = start_of(o[2], d[2], near, nz)
-        while not (x == hx and y == hy and z == hz):
-            free[x, y, z] += 1
-            if min(next_x, next_y, next_z) > far:
+        voxel, step, border, gap = begin(origin, end - origin, near, free.shape)
+        while voxel != last:
+            free[voxel] += 1
+            if min(border) > far:
                 break
-            if next_x <= next_y and next_x <= next_z:
-                x, next_x = x + step_x, next_x + gap_x
-            elif next_y <= next_z:
-                y, next_y = y + step_y, next_y + gap_y
-            else:
-                z, next_z = z + step_z, next_z + gap_z
-            if not (0 <= x < nx and 0 <= y < ny and 0 <= z < nz):
+            voxel, border = follow(voxel, step, border, gap)
+            if not inside(voxel, free.shape):
                 break

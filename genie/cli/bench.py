@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from deploy.bench_scaling import Report
     from deploy.bench_streams import Streams
     from genie.variants import Variant
+
+
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -51,20 +54,23 @@ def bench(
     ] = None,
 ) -> None:
     """Times the tick of exports; or of the gated model, each technique alone and their dense twin, and how it grows."""
-    import sys
-    from datetime import datetime, timezone
-
     from calib.errors import InputError
     from deploy.bench_hardware import read_hardware
-    from deploy.bench_report import OthersAtWork, Run, this_machine
     from deploy.bench_streams import SYNTHETIC_TICKS, bench_streams
     from deploy.bundle_files import verify_bundle
     from deploy.perception_spec import is_perception_export
     from genie.variants import variants_named
 
-    machine, others = this_machine(), OthersAtWork()  # before our own work shows in its load
+    measuring = _Measuring()  # before our own work shows in the machine's load
     if bundle and is_perception_export(bundle[0]):
-        return _bench_perception(bundle, dataroot, label, out, ticks, threads)
+        given = {"--baseline": baseline, "--backend": backend != "ort", "--scene": scene, "--variant": variant}
+        if others := [name for name, value in given.items() if value]:
+            raise InputError(
+                f"{', '.join(others)} with a perception",
+                expected="exports of perception, --dataroot and --ticks",
+                fix="leave it out: several exports take turns",
+            )
+        return _bench_perception(measuring, bundle, dataroot, label, out, ticks, threads)
     variants = variants_named(variant or [])
     if not bundle and (baseline is not None or backend != "ort"):
         raise InputError(
@@ -77,17 +83,10 @@ def bench(
         verify_bundle(folder)
     read_hardware(backend)  # says at once what the backend lacks here
     streams = bench_streams(dataroot, scene, ticks, label, least=0 if bundles else SYNTHETIC_TICKS)
-    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    try:
-        measured = (
-            _time(bundles, streams, threads, backend) if bundles else _compare(variants, streams, rounds, threads)
-        )
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing was written", err=True)
-        raise typer.Exit(130) from None
-    command = _command(sys.argv[1:], dataroot)
-    took = others.cores(), others.seconds()
-    run = Run(machine, command, began, streams.name, ticks, threads, *took, backend, read_hardware(backend))
+    measured: list[BundleTimes] | Measured = measuring.of(
+        lambda: _time(bundles, streams, threads, backend) if bundles else _compare(variants, streams, rounds, threads)
+    )
+    run = measuring.run(dataroot, streams.name, ticks, threads, backend)
     if isinstance(measured, list):
         _write_times(out, run, measured, measured[-1] if baseline else None)
     else:
@@ -97,35 +96,54 @@ def bench(
 
 
 def _bench_perception(
-    exports: list[Path], dataroot: Path | None, label: str | None, out: Path, frames: int, threads: int
-) -> None:
-    import sys
-    from datetime import datetime, timezone
-
-    from calib.errors import InputError
-    from deploy.bench_hardware import read_hardware
+    measuring: _Measuring, exports: list[Path], dataroot: Path | None, label: str | None, out: Path, frames: int,
+    threads: int,
+) -> None:  # fmt: skip
     from deploy.bench_perception import measure_perception, write_perception_times
-    from deploy.bench_report import OthersAtWork, Run, this_machine
 
-    if dataroot is None:
-        raise InputError(
-            "a perception without --dataroot",
-            expected="a data root with sensor files, which it is timed on",
-            fix="make one: geniedrive data synth --lidar --cameras",
-        )
-    machine, others = this_machine(), OthersAtWork()
-    began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with _progress() as report:
+    def work() -> list[BundleTimes]:
         done = itertools.count(1)
-        times = measure_perception(
-            exports, dataroot, frames, threads=threads, on_frame=lambda: report("timing", next(done), frames)
-        )
-    took, name = (others.cores(), others.seconds()), label or f"`{dataroot.name}`"
-    command = _command(sys.argv[1:], dataroot)
-    run = Run(machine, command, began, name, frames, threads, *took, "ort", read_hardware("ort"))
+        with _progress() as report:
+            return measure_perception(
+                exports, dataroot, frames, threads=threads, on_frame=lambda: report("timing", next(done), frames)
+            )
+
+    times = measuring.of(work)
+    run = measuring.run(dataroot, label or f"`{dataroot.name if dataroot else ''}`", frames, threads, "ort")
     write_perception_times(out, run, times)
     _print(times)
     typer.echo(f"{out / 'perception-times.md'} and .json written; {', '.join(run.not_measured)}: not measured")
+
+
+class _Measuring:
+    """What a report says of how its figures came about."""
+
+    def __init__(self) -> None:
+        from deploy.bench_report import OthersAtWork, this_machine
+
+        self._machine, self._others, self._began = this_machine(), OthersAtWork(), ""
+
+    def of(self, work: Callable[[], T]) -> T:
+        """What is measured. Ctrl-C ends it, and nothing is written."""
+        from datetime import datetime, timezone
+
+        self._began = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        try:
+            return work()
+        except KeyboardInterrupt:
+            typer.echo("stopped; nothing was written", err=True)
+            raise typer.Exit(130) from None
+
+    def run(self, dataroot: Path | None, stream: str, ticks: int, threads: int, backend: str) -> Run:
+        """Of what was measured until now."""
+        import sys
+
+        from deploy.bench_hardware import read_hardware
+        from deploy.bench_report import Run
+
+        took = self._others.cores(), self._others.seconds()
+        command = _command(sys.argv[1:], dataroot)
+        return Run(self._machine, command, self._began, stream, ticks, threads, *took, backend, read_hardware(backend))
 
 
 def roofline(

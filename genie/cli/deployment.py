@@ -43,11 +43,17 @@ def export(
     ] = None,
 ) -> None:
     """Writes the model as ONNX with its manifest: what the pipeline, the node and TensorRT read."""
+    from calib.errors import InputError
     from deploy.export import export as write_export
     from deploy.noise import read_noise
     from deploy.perception_export import is_perception
 
     if is_perception(checkpoint):
+        if form != "gated" or noise is not None:
+            raise InputError(
+                "--form or --noise with a perception", expected="neither: they are of a world model's gate",
+                fix="leave them out",
+            )  # fmt: skip
         return _export_perception(checkpoint, out, precision, calibration, calibration_frames)
     known = None if noise is None else read_noise(noise)
     manifest = write_export(checkpoint, out, form, precision, calibration, calibration_frames, known).manifest

@@ -82,7 +82,7 @@ def evaluate(
     torch.set_num_threads(threads)
     perceiving: Callable[[RigPlan], scoring.Perceive]
     if is_perception_export(Path(model)):
-        config, prior = read_perception_manifest(Path(model)).config.model, read_prior("perception")
+        config, prior = read_perception_manifest(Path(model)).config.model, None  # the mean map lies beside weights
         perceiving = partial(ExportedPerceiver, Path(model), threads)
     else:
         loaded, prior = load_network(model), read_prior(model)

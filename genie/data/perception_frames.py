@@ -80,13 +80,14 @@ def prepare_frames(
 
 @dataclass(frozen=True, eq=False)
 class Keyframe:
-    """A keyframe whose sweep is there. sample: its row of the tables. files: of its sensors, those that are there.
-    speed_m_s: of the ego, from the keyframe before (of the first: to the next)."""
+    """A keyframe whose sweep is there. sample: its row of the tables. speed_m_s: of the ego, from the keyframe before
+    (of the first: to the next). sweep: its file. images: those that are there, by camera."""
 
     sample: dict[str, Any]
     stamp_us: int
     speed_m_s: float
-    files: tuple[Path, ...]
+    sweep: Path
+    images: dict[str, Path]
 
 
 def keyframes(nusc: NuScenes, scene: str) -> list[Keyframe]:
@@ -99,9 +100,10 @@ def keyframes(nusc: NuScenes, scene: str) -> list[Keyframe]:
         other = number - 1 if number else min(1, len(samples) - 1)
         seconds = abs(stamps[number] - stamps[other]) * 1e-6
         far = float(np.linalg.norm(poses[number][:3, 3] - poses[other][:3, 3]))
-        files = (_file(nusc, sample["data"][c]) for c in (LIDAR, *CAMERAS) if c in sample["data"])
-        there = tuple(path for path in files if path.is_file())
-        found.append(Keyframe(sample, stamps[number], far / seconds if seconds else 0.0, there))
+        files = {c: _file(nusc, sample["data"][c]) for c in CAMERAS if c in sample["data"]}
+        there = {name: path for name, path in files.items() if path.is_file()}
+        sweep, speed_m_s = _file(nusc, sample["data"][LIDAR]), far / seconds if seconds else 0.0
+        found.append(Keyframe(sample, stamps[number], speed_m_s, sweep, there))
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calib.transforms import Array
 from perception import carving
-from perception.carving import span_of, start_of
+from perception.carving import begin, follow, inside, span_of
 from perception.types import FREE, GRID, VoxelGrid
 
 
@@ -91,26 +91,15 @@ def _rays_of(origin: Array, shape: tuple[int, ...]) -> Array:
 
 @njit(cache=True, nogil=True)
 def _see(solid, origins, directions, reach, seen):
-    nx, ny, nz = solid.shape
     for r in range(len(directions)):
-        o, d = origins[r], directions[r]
-        near, far = span_of(o, d, solid.shape, reach)
+        near, far = span_of(origins[r], directions[r], solid.shape, reach)
         if near > far:
             continue
-        x, step_x, next_x, gap_x = start_of(o[0], d[0], near, nx)
-        y, step_y, next_y, gap_y = start_of(o[1], d[1], near, ny)
-        z, step_z, next_z, gap_z = start_of(o[2], d[2], near, nz)
+        voxel, step, border, gap = begin(origins[r], directions[r], near, solid.shape)
         starts_inside = near == 0.0
-        while True:
-            seen[x, y, z] = True
-            if (solid[x, y, z] and not starts_inside) or min(next_x, next_y, next_z) > far:
+        while inside(voxel, solid.shape):
+            seen[voxel] = True
+            if (solid[voxel] and not starts_inside) or min(border) > far:
                 break
             starts_inside = False
-            if next_x <= next_y and next_x <= next_z:
-                x, next_x = x + step_x, next_x + gap_x
-            elif next_y <= next_z:
-                y, next_y = y + step_y, next_y + gap_y
-            else:
-                z, next_z = z + step_z, next_z + gap_z
-            if not (0 <= x < nx and 0 <= y < ny and 0 <= z < nz):
-                break
+            voxel, border = follow(voxel, step, border, gap)

@@ -83,7 +83,8 @@ def test_a_bound_on_a_tick_leaves_the_rest_for_the_next_ones(bundle: Path, model
     frames += [replace(stream.frame(t), occupancy=Occupancy(changed)) for t in range(3, 8)]
     frames = [replace(f, world_from_ego=frames[2].world_from_ego) for f in frames]
     free, bound = BundleForecaster(bundle, threads=1), BundleForecaster(bundle, threads=1, most_columns=100)
-    pipeline, twin = Pipeline(bundle, threads=1, most_columns=100), TorchRuntime(model, most_columns=100)
+    pipeline, twin = Pipeline(bundle, threads=1), TorchRuntime(model, most_columns=100)
+    pipeline.bound(100)
     observer = start_observer()
     for frame in frames:
         free.observe(frame)
@@ -100,6 +101,11 @@ def test_a_bound_on_a_tick_leaves_the_rest_for_the_next_ones(bundle: Path, model
     assert bound.computed[1:] == [64] * 7
     left = bound.needed[3:]
     assert left[0] > left[1] > left[2] and left[-1] <= left[0] - 3 * 64
+
+
+def test_the_dense_form_takes_no_bound(dense_bundle: Path) -> None:
+    with pytest.raises(InputError, match="dense form"):
+        Pipeline(dense_bundle, threads=1).bound(128)
 
 
 def test_the_dense_twin_too(dense_bundle: Path, model: GenieDrive, stream: Sequence) -> None:

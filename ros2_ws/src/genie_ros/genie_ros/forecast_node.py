@@ -61,10 +61,10 @@ def load_pipeline(chosen: NodeParameters) -> Engine:
     from deploy.pipeline import Pipeline
     from deploy.self_test import self_test
 
-    bound = chosen.max_columns or None
-    pipeline = Pipeline(chosen.bundle_path, threads=chosen.threads, backend=chosen.backend, most_columns=bound)
+    pipeline = Pipeline(chosen.bundle_path, threads=chosen.threads, backend=chosen.backend)
     if chosen.golden_path is not None:
         self_test(pipeline.runtime, pipeline.runtime.manifest, chosen.golden_path)
+    pipeline.bound(chosen.max_columns or None)  # after the test: what was recorded had no bound
     return pipeline
 
 

@@ -82,7 +82,9 @@ def generate_launch_description() -> LaunchDescription:
         for topic, default in REMAPS.items()
     ]
     profile = SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", str(CONFIG / "fastdds.xml"))
-    return LaunchDescription([*declared, profile, activate_when_configured, node, configure])
+    # numpy's own threads would wait for those of the inference.
+    one_thread = SetEnvironmentVariable("OPENBLAS_NUM_THREADS", "1")
+    return LaunchDescription([*declared, profile, one_thread, activate_when_configured, node, configure])
 
 
 def _change(node: LifecycleNode, transition: int, **kwargs: object) -> EmitEvent:
