@@ -169,3 +169,8 @@ def test_exports_are_timed_over_the_same_frames(
     capsys.readouterr()
     assert geniedrive("bench", *timed, "--ticks", 99) == 2 and "keyframes with sensor files" in capsys.readouterr().err
     assert geniedrive("bench", exports["fp32"]) == 2 and "--dataroot" in capsys.readouterr().err
+    assert geniedrive("bench", *timed, "--backend", "trt", "--scene", "scene-0001") == 2
+    assert "--backend, --scene with a perception" in capsys.readouterr().err
+    weights = exports["fp32"] / WEIGHTS_FILE
+    assert geniedrive("export", weights, "--out", tmp_path / "no", "--form", "dense") == 2
+    assert "--form or --noise" in capsys.readouterr().err

@@ -231,14 +231,18 @@ def test_what_must_not_serve_does_not_start(
         measured[fault] = f"{seconds:.2f}"
 
 
-def record_golden(bundle: Path, path: Path, off: float) -> None:
-    """Two ticks as this machine computes them, the trajectories told `off` by so many metres."""
+def record_golden(bundle: Path, path: Path, off: float, *, change: bool = False) -> None:
+    """Two ticks as this machine computes them, the trajectories told `off` by so many metres. change: a third, in which
+    a sixth of the scene is another."""
     manifest, runtime = read_manifest(bundle), OnnxRuntime(bundle, threads=1)
     scene_now = np.full(GRID.shape, FREE, np.uint8)
     scene_now[:, 85:115, 2] = CLASS_NAMES.index("driveable_surface")
     truth = np.stack([scene_now] * len(HORIZONS_S))
     observer, given = start_observer(), []
-    for t in range(2):
+    for t in range(3 if change else 2):
+        if t == 2:
+            scene_now = scene_now.copy()
+            scene_now[60:140, 60:140, 3:8] = CLASS_NAMES.index("manmade")
         pose = se3_from_xyz_yaw(np.array([0.5 * t, 0.0, 0.0]), 0.0)
         scene, observer = observe(SensorFrame(t * 100_000, pose, Occupancy(scene_now)), observer)
         given.append((tick_inputs(scene, None), truth if t else None))
@@ -258,6 +262,12 @@ def test_the_golden_self_test_passes_what_is_right_and_names_what_is_off(bundle:
     record_golden(bundle, tmp_path / "off.npz", off=0.01)
     with pytest.raises(InputError, match=r"golden self-test failed: .*trajectory"):
         self_test(runtime, runtime.manifest, tmp_path / "off.npz")
+    # What was recorded had no bound: so the node bounds its ticks after the test, not before.
+    record_golden(bundle, tmp_path / "change.npz", off=0.0, change=True)
+    self_test(runtime, runtime.manifest, tmp_path / "change.npz")
+    runtime.bound(64)
+    with pytest.raises(InputError, match="golden self-test failed"):
+        self_test(runtime, runtime.manifest, tmp_path / "change.npz")
 
 
 @pytest.mark.ros
