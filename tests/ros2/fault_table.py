@@ -14,8 +14,8 @@ HEAD = """# Faults: how soon they are told, and how they are mended
 Made by the tests (`make faults`): each row is injected into the real node process over DDS, and heard by another
 process. The table itself is [deploy/faults.py](../deploy/faults.py); a row that no test injects fails the suite.
 *Bound*: seconds from what *counted from* says until a subscriber hears of it, with the limits of the test: {limits}.
-*Measured*: the time of that run until the status told it / until /diagnostics did. Two CPU cores, no GPU, {when};
-other work ran beside it. The stamps of TensorRT engines are tested without DDS (tests/deploy/test_engine.py); here
+*Measured*: the time of that run until the status told it / until /diagnostics did. Two CPU cores, no GPU, {when}.
+The stamps of TensorRT engines are tested without DDS (tests/deploy/test_engine.py); here
 another engine is one whose outputs are not the golden ones.
 
 | fault | what is told | /diagnostics | counted from | bound, s | measured, s | how it is mended |
