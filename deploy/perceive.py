@@ -53,7 +53,7 @@ class PerceptionGraph:
             InputError: no export of a perception, or a damaged one.
         """
         self.manifest = manifest = read_perception_manifest(export)
-        self._index = dict(zip(INDEX, plan.table, strict=True)) if manifest.config.model.camera else {}
+        self._index = _index(plan) if manifest.config.model.camera else {}
         self._session = open_session(Path(export) / manifest.graph.file, manifest.graph, threads)
         self._silent = {s.name: s.empty() for s in manifest.graph.inputs if s.name not in INDEX}
 
@@ -69,6 +69,10 @@ class PerceptionGraph:
             inputs |= {IMAGES: normalise(seen.images)[None], PRESENT: seen.present[None].astype(np.float32)}
         semantics, occupied = self._session.run(None, inputs)
         return Told(semantics[0], occupied[0])
+
+
+def _index(plan: RigPlan) -> dict[str, NDArray[np.int32]]:
+    return {name: part for name, part in zip(INDEX, plan.table, strict=True) if part is not None}
 
 
 class Perception:

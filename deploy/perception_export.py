@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx
@@ -51,7 +52,10 @@ class Perceive(nn.Module):
 
     def forward(self, *given: Tensor) -> tuple[UInt8[Tensor, "1 X Y Z"], Float[Tensor, "1 X Y Z"]]:
         told = dict(zip(self.reads, given, strict=True))
-        index = LiftIndex(*(told[name] for name in INDEX)) if IMAGES in told else None
+        index = None
+        if IMAGES in told:
+            (cell, near, far), paint = (told[name] for name in INDEX[:-1]), told.get(INDEX[-1])
+            index = LiftIndex(cell, near, far, paint)
         lidar = told[LIDAR].float() if LIDAR in told else None  # before all else: TensorRT casts bytes, and no more
         perceived = self.model(Inputs(lidar, told.get(IMAGES), told.get(PRESENT), index))
         likely = torch.softmax(perceived.logits.float(), dim=1).permute(0, 3, 4, 2, 1)  # (1, X, Y, Z, K)
@@ -70,18 +74,20 @@ def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
     if config.camera:
         inputs[IMAGES] = torch.randn(1, len(CAMERAS), 3, config.image_height, config.image_width, generator=random)
         inputs[PRESENT] = torch.ones(1, len(CAMERAS))
-        inputs |= zip(INDEX, _example_index(config, random), strict=True)
+        inputs |= zip(INDEX, _example_index(config, random), strict=False)
     return inputs
 
 
-def _example_index(config: ModelConfig, random: torch.Generator) -> tuple[Int[Tensor, "S V"], ...]:
-    """Voxels that look anywhere, at depths in order."""
+def _example_index(config: ModelConfig, random: torch.Generator) -> tuple[Int[Tensor, ...], ...]:
+    """Of LiftIndex: voxels that look anywhere, at depths in order."""
     i, j, k = lifted_grid(config.lift_step).shape
     cells = len(CAMERAS) * (config.image_height // STRIDE) * (config.image_width // STRIDE)
     borders = config.depth_bins + 1
     cell = torch.randint(0, cells, (SIGHTS, i * j * k), generator=random)
     near = torch.randint(0, borders - 1, cell.shape, generator=random)
-    parts = (cell, cell * borders + near, cell * borders + near + 1)
+    parts = [cell, cell * borders + near, cell * borders + near + 1]
+    if config.lidar:
+        parts.append(torch.randint(0, 4 * cells, (math.prod(GRID.shape),), generator=random))
     return tuple(part.to(torch.int32) for part in parts)
 
 

@@ -19,10 +19,10 @@ from perception.config import Config
 from perception.settings import from_tree
 from perception.types import CLASS_NAMES
 
-KIND, SCHEMA = "perception", "perception-2"
+KIND, SCHEMA = "perception", "perception-3"
 PERCEIVE = "perceive"
 LIDAR, IMAGES, PRESENT = "lidar", "images", "present"
-INDEX = ("index.cell", "index.near", "index.far")  # of perception.lift_table.LiftTable
+INDEX = ("index.cell", "index.near", "index.far", "index.paint")  # of LiftTable; without lidar nothing is painted
 SEMANTICS, OCCUPIED = "semantics", "occupied"
 _AGAIN = "export again with `geniedrive export perception`"
 

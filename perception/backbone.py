@@ -1,12 +1,14 @@
 """ResNet-18 (He et al. 2015) with the parameter names of torchvision's, so that its ImageNet weights load at width 64.
 
-N images, H x W px; features at strides 8, 16 and 32 are brought together at stride 8.
+N images, H x W px; features at strides 8, 16 and 32 are brought together at stride 8. Those of the first stage, at
+stride 4, know little of what a thing is and better where it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,13 @@ from torch.nn import functional
 from calib.errors import InputError
 
 STRIDE = 8  # px of an image a feature
+
+
+class Features(NamedTuple):
+    """Of images: C channels brought together at stride 8, and the D of the first stage at stride 4."""
+
+    eighth: Float[Tensor, "N C h w"]
+    quarter: Float[Tensor, "N D h2 w2"]
 
 
 class BasicBlock(nn.Module):
@@ -38,7 +47,7 @@ class BasicBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Images to features at stride 8."""
+    """Images to features."""
 
     def __init__(self, width: int, channels: int) -> None:
         """width: of the first stage; ResNet-18's is 64. channels: of the features."""
@@ -52,11 +61,11 @@ class Backbone(nn.Module):
         self.layer4 = nn.Sequential(BasicBlock(4 * width, 8 * width, 2), BasicBlock(8 * width, 8 * width))
         self.neck = Neck((2 * width, 4 * width, 8 * width), channels)
 
-    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        x = self.maxpool(functional.relu(self.bn1(self.conv1(images))))
-        eighth = self.layer2(self.layer1(x))
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Features:
+        quarter = self.layer1(self.maxpool(functional.relu(self.bn1(self.conv1(images)))))
+        eighth = self.layer2(quarter)
         sixteenth = self.layer3(eighth)
-        return self.neck(eighth, sixteenth, self.layer4(sixteenth))
+        return Features(self.neck(eighth, sixteenth, self.layer4(sixteenth)), quarter)
 
 
 class Neck(nn.Module):

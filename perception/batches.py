@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         inputs, truth = self
-        index = None if inputs.lifting is None else LiftIndex(*(part.to(device) for part in inputs.lifting))
+        index = None if inputs.lifting is None else inputs.lifting.to(device)
         images, present, lidar, depth = (
             None if tensor is None else tensor.to(device)
             for tensor in (inputs.images, inputs.present, inputs.lidar, truth.depth)

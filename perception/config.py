@@ -32,6 +32,7 @@ class ModelConfig:
     image_height: int = 128
     backbone_width: int = 24  # channels of the first stage; 64 takes torchvision's resnet18 weights
     camera_channels: int = 32  # lifted into each voxel
+    paint_channels: int = 16  # of what the images show of a voxel that the lidar struck, at full resolution
     depth_bins: int = 36
     nearest: float = 2.0  # m ahead of the camera, where the first bin begins; each is longer by the same ratio
     farthest: float = 58.0

@@ -40,10 +40,16 @@ class LiftIndex(NamedTuple):
     cell: Int[Tensor, "S V"]
     near: Int[Tensor, "S V"]
     far: Int[Tensor, "S V"]
+    paint: Int[Tensor, " W"] | None = None
 
     @classmethod
     def of(cls, table: LiftTable, device: torch.device | str = "cpu") -> LiftIndex:
-        return cls(*(torch.from_numpy(part.astype(np.int32)).to(device) for part in table))
+        cell, near, far = (torch.from_numpy(part) for part in table[:3])
+        return cls(cell, near, far, None if table.paint is None else torch.from_numpy(table.paint)).to(device)
+
+    def to(self, device: torch.device | str) -> LiftIndex:
+        paint = None if self.paint is None else self.paint.to(device)
+        return LiftIndex(self.cell.to(device), self.near.to(device), self.far.to(device), paint)
 
 
 def lift(

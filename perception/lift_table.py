@@ -1,7 +1,7 @@
 """Which pixel of which camera shows each voxel, and how far away: computed once for a rig, in numpy.
 
 N cameras, D bins of depth, h x w features of an image, V = I*J*K lifted voxels, S = 2 sights: most voxels are
-seen by one camera, some by two.
+seen by one camera, some by two. W = X*Y*Z voxels of the grid itself, which the finest features paint.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ def depth_borders(bins: int, nearest: float, farthest: float) -> Array:
 
 class LiftTable(NamedTuple):
     """Of one rig. cell: int32 [S, V], into the N*h*w cells of all images. near, far: int32 [S, V], into their
-    N*h*w*(D+1) borders of depth. What no camera shows points one beyond the end."""
+    N*h*w*(D+1) borders of depth. paint: int32 [W], heights first, into the N*2h*2w cells of features twice as fine, of
+    the camera that has the voxel nearest to its middle; None for a network without lidar, which knows no returns. What
+    no camera shows points one beyond the end."""
 
     cell: NDArray[np.int32]
     near: NDArray[np.int32]
     far: NDArray[np.int32]
+    paint: NDArray[np.int32] | None = None
 
 
 def lift_table(
@@ -58,9 +61,7 @@ def lift_table(
     wide, high = config.image_width // stride, config.image_height // stride
     count, cells = len(centres), len(cameras) * high * wide
     beyond = cells * len(borders)
-    table = LiftTable(
-        np.full((SIGHTS, count), cells, np.int32), *(np.full((SIGHTS, count), beyond, np.int32) for _ in range(2))
-    )
+    parts = tuple(np.full((SIGHTS, count), nothing, np.int32) for nothing in (cells, beyond, beyond))
     best = np.full((SIGHTS, count), np.inf)  # how far off the middle of the image, of the sights so far
     for index, (camera, lens) in enumerate(zip(cameras, intrinsics, strict=True)):
         if camera is None or lens is None:
@@ -80,8 +81,8 @@ def lift_table(
         for sight in range(SIGHTS):  # put in order: a nearer one pushes the other back
             better = off < best[sight, rows]
             values = (cell, cell * len(borders) + near, cell * len(borders) + far)
-            displaced = [part[sight, rows].copy() for part in table]
-            for part, value in zip(table, values, strict=True):
+            displaced = [part[sight, rows].copy() for part in parts]
+            for part, value in zip(parts, values, strict=True):
                 part[sight, rows] = np.where(better, value, part[sight, rows])
             was = best[sight, rows].copy()
             best[sight, rows] = np.where(better, off, was)
@@ -89,4 +90,26 @@ def lift_table(
             cell = np.where(better, displaced[0], cell)
             near = np.where(better, displaced[1], values[1]) - cell * len(borders)
             far = np.where(better, displaced[2], values[2]) - cell * len(borders)
-    return table
+    cell, near, far = parts
+    paint = paint_table(cameras, intrinsics, config, stride // 2) if config.lidar else None
+    return LiftTable(cell, near, far, paint)
+
+
+def paint_table(
+    cameras: Sequence[Camera | None], intrinsics: Sequence[Intrinsics | None], config: ModelConfig, stride: int
+) -> NDArray[np.int32]:
+    """Which cell of the finest features shows each voxel of the grid [W], in the order of lidar features: Z, X, Y."""
+    centres = GRID.centers().transpose(2, 0, 1, 3).reshape(-1, 3)
+    wide, high = config.image_width // stride, config.image_height // stride
+    cells = np.full(len(centres), len(cameras) * high * wide, np.int32)
+    best = np.full(len(centres), np.inf)  # how far off the middle of the image
+    for index, (camera, lens) in enumerate(zip(cameras, intrinsics, strict=True)):
+        if camera is None or lens is None:
+            continue
+        local = apply(camera.mount.sensor_from_ego, centres)
+        seen = project(lens, local)
+        off = np.abs(seen.pixels[:, 0] - lens.size[0] / 2) / lens.size[0]
+        rows = np.flatnonzero(seen.inside & (local[:, 2] > config.nearest) & (off < best))
+        column, row = (np.floor((seen.pixels[rows] + 0.5) / stride).astype(np.int64)).T
+        cells[rows], best[rows] = (index * high + row) * wide + column, off[rows]
+    return cells

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
 from perception.backbone import STRIDE, Backbone
 from perception.config import CAMERAS, ModelConfig
 from perception.head import HeightHead, Trunk, mix
 from perception.lift import EVIDENCE, LiftIndex, lift
 from perception.lift_table import lifted_grid
+from perception.paint import Painter, Struck, returned
 from perception.types import GRID
 from perception.voxelize import FEATURES
 
@@ -53,7 +53,7 @@ class Perceived(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one sensor. cells: in the ground plane. fine: at full resolution (lidar). depth: of cameras."""
+    """Of one sensor. cells: in the ground plane. fine: at full resolution, with a lidar. depth: of cameras."""
 
     cells: Float[Tensor, "B C I J"]
     fine: Float[Tensor, "B c X Y"] | None = None
@@ -101,7 +101,8 @@ class OccupancyNet(nn.Module):
         return trunk
 
     def tell(self, cells: Float[Tensor, "B C I J"], lidar: Seen | None, camera: Seen | None) -> Perceived:
-        fine = None if lidar is None else lidar.fine
+        fines = [seen.fine for seen in (lidar, camera) if seen is not None and seen.fine is not None]
+        fine = sum(fines[1:], fines[0]) if fines else None
         if fine is None and self.lidar is not None:
             fine = cells.new_zeros(len(cells), self.config.fine_channels, *GRID.shape[:2])
         return Perceived(self.head(cells, fine), None if camera is None else camera.depth)
@@ -127,7 +128,7 @@ class LidarPath(nn.Module):
 
 class CameraPath(nn.Module):
     """Images to features and depth, lifted into voxels, their heights as channels; and where a lidar is there, what the
-    images show of each voxel that it struck (after Vora et al., "PointPainting", 2020): no depth need be guessed."""
+    images show of each voxel that it struck (perception.paint), lifted and at full resolution."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -137,6 +138,7 @@ class CameraPath(nn.Module):
         self.features = nn.Conv2d(2 * config.camera_channels, config.camera_channels, 1)
         self.cells = self._fold(config, config.camera_channels + EVIDENCE)
         self.painted = self._fold(config, config.camera_channels) if config.lidar else None
+        self.painter = Painter(config) if config.lidar else None
 
     def _fold(self, config: ModelConfig, channels: int) -> nn.Sequential:
         return nn.Sequential(
@@ -149,28 +151,25 @@ class CameraPath(nn.Module):
         images: Float[Tensor, "B N 3 H W"],
         present: Float[Tensor, "B N"],
         index: LiftIndex,
-        struck: Float[Tensor, "B 1 V"] | None = None,
+        struck: Struck | None = None,
     ) -> Seen:
-        """struck: 1 where the lidar had a return within the lifted voxel; None: there is no lidar."""
+        """struck: by the lidar; None: there is none."""
         batch, cameras = images.shape[:2]
-        seen = self.backbone(images.flatten(0, 1))
+        features = self.backbone(images.flatten(0, 1))
+        seen = features.eighth
         depth = self.depth(seen).unflatten(0, (batch, cameras))
         lifted = lift(self.features(seen).unflatten(0, (batch, cameras)), depth, present, index)
         cells = self.cells(self._columns(lifted.lit))
-        if struck is not None and self.painted is not None:
-            painted = Seen(self.painted(self._columns(lifted.shown * struck.to(lifted.shown.dtype)))).where(struck)
-            cells = cells + painted.cells
-        return Seen(cells, depth=depth)
+        if struck is None or self.painted is None or self.painter is None:
+            return Seen(cells, depth=depth)
+        assert index.paint is not None, "a table of a network with lidar"
+        coarse = self.painted(self._columns(lifted.shown * struck.lifted.to(lifted.shown.dtype)))
+        painted = self.painter(features, present, index.paint, struck.voxels)
+        added = Seen(coarse + painted.cells, painted.fine).where(struck.lifted)
+        return Seen(cells + added.cells, added.fine, depth)
 
     def _columns(self, voxels: Float[Tensor, "B E V"]) -> Float[Tensor, "B EK I J"]:
         return voxels.unflatten(2, self.grid.shape).permute(0, 1, 4, 2, 3).flatten(1, 2)
-
-
-def returned(voxels: UInt8[Tensor, "B F Z X Y"], step: int) -> Float[Tensor, "B 1 V"]:
-    """1 where a lifted voxel of `step` voxels a side holds a return."""
-    hits = voxels[:, FEATURES.index("hits")].float()
-    largest = functional.max_pool3d(hits.unsqueeze(1), step)  # (B, 1, K, I, J)
-    return largest.clamp(max=1.0).permute(0, 1, 3, 4, 2).flatten(2)
 
 
 __all__ = ["CAMERAS", "STRIDE", "Inputs", "OccupancyNet", "Perceived", "Seen"]

@@ -18,6 +18,7 @@ from perception.preprocess import ImagePlan, clean_returns, plan_images, resize_
 from perception.voxelize import LidarSweep, voxelize
 
 STRIDE = 8  # px of an image a feature (perception.backbone)
+PAINT_STRIDE = STRIDE // 2  # of the finest
 UNKNOWN_DEPTH = 255
 
 

@@ -71,8 +71,8 @@ def test_features_are_at_stride_8_and_change_with_any_part_of_their_surroundings
     backbone = Backbone(16, 24).eval()
     image = torch.rand(1, 3, 128, 352)
     with torch.no_grad():
-        features = backbone(image)
+        features = backbone(image).eighth
         assert features.shape == (1, 24, 16, 44)
         image[..., 60:68, 170:178] += 1.0
-        changed = (backbone(image) - features).abs().sum(1)[0]
+        changed = (backbone(image).eighth - features).abs().sum(1)[0]
     assert changed[8, 22] > 0 and changed[8, 20] > 0

@@ -14,7 +14,8 @@ import torch
 from calib.rig import Rig
 from perception.config import ModelConfig
 from perception.lift import LiftIndex
-from perception.model import Inputs, OccupancyNet, returned
+from perception.model import Inputs, OccupancyNet
+from perception.paint import returned
 from perception.prepare import plan_rig
 from perception.types import NUM_CLASSES
 from perception.voxelize import FEATURES
@@ -77,16 +78,19 @@ def test_images_paint_what_the_lidar_struck_and_nothing_else(network: OccupancyN
     lidar = torch.zeros_like(inputs.lidar)
     lidar[0, FEATURES.index("hits"), 4, 140, 101] = 32  # x = 16 m, y = 0.6 m
     struck = returned(lidar, SMALL.lift_step)
-    assert struck.sum() == 1 and struck.view(100, 100, 8)[70, 50, 2] == 1
+    assert struck.lifted.sum() == 1 and struck.lifted.view(100, 100, 8)[70, 50, 2] == 1
+    assert struck.voxels.sum() == 1 and struck.voxels[0, 4, 140, 101] == 1
     camera = network.camera
-    assert camera.painted is not None
-    changed = (camera(inputs.images, present, index, struck).cells - camera(inputs.images, present, index).cells).abs()[
-        0
-    ]
-    nothing = camera.painted(torch.zeros(1, 8 * 8, 1, 1)).abs()[0, :, 0, 0]
-    elsewhere = changed.flatten(1)[:, torch.arange(100 * 100) != 7050]
-    torch.testing.assert_close(elsewhere, nothing[:, None].expand_as(elsewhere), atol=1e-5, rtol=1e-4)
-    assert (changed[:, 70, 50] - nothing).abs().max() > 1e-3
+    painted, bare = camera(inputs.images, present, index, struck), camera(inputs.images, present, index)
+    assert painted.fine is not None and bare.fine is None
+    cells = (painted.cells - bare.cells)[0].flatten(1)
+    elsewhere = cells[:, torch.arange(100 * 100) != 7050]
+    torch.testing.assert_close(elsewhere, elsewhere[:, :1].expand_as(elsewhere), atol=1e-5, rtol=1e-4)
+    assert (cells[:, 7050] - elsewhere[:, 0]).abs().max() > 1e-3
+    columns = painted.fine[0].flatten(1)
+    elsewhere = columns[:, torch.arange(200 * 200) != 140 * 200 + 101]
+    torch.testing.assert_close(elsewhere, elsewhere[:, :1].expand_as(elsewhere), atol=1e-5, rtol=1e-4)
+    assert (columns[:, 140 * 200 + 101] - elsewhere[:, 0]).abs().max() > 1e-3
 
 
 @torch.no_grad()
