@@ -43,6 +43,6 @@ def document(measured: dict[str, str], when: str) -> str:
 
 def without_measurements(text: str) -> str:
     """For comparison: what does not change from run to run."""
-    text = re.sub(r"no GPU, [\d-]+;", "no GPU, DATE;", text)
+    text = re.sub(r"no GPU, [\d-]+\.", "no GPU, DATE.", text)
     lines = [line.split(" | ") for line in text.splitlines()]
     return "\n".join(" | ".join(c for i, c in enumerate(cells) if i != 5) for cells in lines)
