@@ -37,7 +37,7 @@ from perception.config import CAMERAS, ModelConfig
 from perception.lift import LiftIndex
 from perception.lift_table import SIGHTS, lifted_grid
 from perception.model import Inputs, OccupancyNet
-from perception.prepare import STRIDE
+from perception.prepare import PAINT_STRIDE, STRIDE
 from perception.types import FREE, GRID
 from perception.voxelize import FEATURES
 
@@ -87,7 +87,8 @@ def _example_index(config: ModelConfig, random: torch.Generator) -> tuple[Int[Te
     near = torch.randint(0, borders - 1, cell.shape, generator=random)
     parts = [cell, cell * borders + near, cell * borders + near + 1]
     if config.lidar:
-        parts.append(torch.randint(0, 4 * cells, (math.prod(GRID.shape),), generator=random))
+        finest = cells * (STRIDE // PAINT_STRIDE) ** 2
+        parts.append(torch.randint(0, finest, (math.prod(GRID.shape),), generator=random))
     return tuple(part.to(torch.int32) for part in parts)
 
 

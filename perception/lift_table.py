@@ -36,7 +36,7 @@ def depth_borders(bins: int, nearest: float, farthest: float) -> Array:
 class LiftTable(NamedTuple):
     """Of one rig. cell: int32 [S, V], into the N*h*w cells of all images. near, far: int32 [S, V], into their
     N*h*w*(D+1) borders of depth. paint: int32 [W], heights first, into the N*2h*2w cells of features twice as fine, of
-    the camera that has the voxel nearest to its middle; None for a network without lidar, which knows no returns. What
+    the camera that has the voxel nearest to its middle (`paint_table`); None for a network of one sensor. What
     no camera shows points one beyond the end."""
 
     cell: NDArray[np.int32]
@@ -61,7 +61,8 @@ def lift_table(
     wide, high = config.image_width // stride, config.image_height // stride
     count, cells = len(centres), len(cameras) * high * wide
     beyond = cells * len(borders)
-    parts = tuple(np.full((SIGHTS, count), nothing, np.int32) for nothing in (cells, beyond, beyond))
+    cell_of, near_of, far_of = (np.full((SIGHTS, count), nothing, np.int32) for nothing in (cells, beyond, beyond))
+    parts = (cell_of, near_of, far_of)
     best = np.full((SIGHTS, count), np.inf)  # how far off the middle of the image, of the sights so far
     for index, (camera, lens) in enumerate(zip(cameras, intrinsics, strict=True)):
         if camera is None or lens is None:
@@ -90,9 +91,7 @@ def lift_table(
             cell = np.where(better, displaced[0], cell)
             near = np.where(better, displaced[1], values[1]) - cell * len(borders)
             far = np.where(better, displaced[2], values[2]) - cell * len(borders)
-    cell, near, far = parts
-    paint = paint_table(cameras, intrinsics, config, stride // 2) if config.lidar else None
-    return LiftTable(cell, near, far, paint)
+    return LiftTable(*parts)
 
 
 def paint_table(

@@ -86,7 +86,10 @@ def gather_struck(
     paint: Int[Tensor, " W"],
     struck: Float[Tensor, "B Z X Y"],
 ) -> Float[Tensor, "B PZ X Y"]:
-    """Of each struck voxel the features of its pixel; zeros where nothing was struck or no camera delivered."""
+    """Of each struck voxel the features of its pixel; zeros where nothing was struck or no camera delivered.
+
+    Gathered for every voxel and then masked, so that shapes are static: nothing is saved where nothing was struck.
+    """
     there = pixels * present.to(pixels.dtype)[:, :, None, None, None]
     rows = there.permute(0, 1, 3, 4, 2).flatten(1, 3)  # (B, N*h*w, P)
     rows = torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1)

@@ -13,7 +13,7 @@ from calib.errors import InputError
 from calib.rig import Camera, Rig
 from calib.transforms import Array, apply, inverse
 from perception.config import CAMERAS, ModelConfig
-from perception.lift_table import LiftTable, depth_borders, lift_table
+from perception.lift_table import LiftTable, depth_borders, lift_table, paint_table
 from perception.preprocess import ImagePlan, clean_returns, plan_images, resize_image
 from perception.voxelize import LidarSweep, voxelize
 
@@ -55,7 +55,10 @@ def plan_rig(rig: Rig, config: ModelConfig) -> RigPlan:
         None if c is None else plan_images(c.intrinsics, config.image_width, config.image_height) for c in cameras
     )
     lenses = [None if p is None else p.intrinsics for p in plans]
-    return RigPlan(config, cameras, plans, lift_table(cameras, lenses, config, STRIDE))
+    table = lift_table(cameras, lenses, config, STRIDE)
+    if config.lidar and config.camera:
+        table = table._replace(paint=paint_table(cameras, lenses, config, PAINT_STRIDE))
+    return RigPlan(config, cameras, plans, table)
 
 
 def camera_input(plan: RigPlan, images: Mapping[str, NDArray[np.uint8]]) -> CameraInput:
