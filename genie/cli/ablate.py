@@ -27,6 +27,10 @@ def ablate(
         Literal["stream", "stream-mini"], typer.Option(help="10 Hz streams of the data root.")
     ] = "stream",
     scenes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: all.")] = None,  # noqa: UP045
+    ego: Annotated[
+        Literal["given", "commanded", "predicted"],
+        typer.Option(help="True future ego poses; or the model's own: told left, straight or right, or nothing."),
+    ] = "given",
     rows: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Comma-separated; default: all. The dense twin and the default always run."),
@@ -61,7 +65,7 @@ def ablate(
             fix="leave --bench out, or name a benchmark of this preset",
             path=bench,
         )
-    kept = AblationRows(out, ablation_of(checkpoint_file(model), dataroot, source, names), resume=resume)
+    kept = AblationRows(out, ablation_of(checkpoint_file(model), dataroot, source, names, ego), resume=resume)
     missing = [a for a in chosen if a.name not in kept.rows]
     titles, console = iter(a.title for a in missing), Console(stderr=True)
 
@@ -77,9 +81,10 @@ def ablate(
         "stream",
         missing,
         on_row=keep,
+        ego=ego,
     )
     told = {a.name: kept.rows[a.name] for a in chosen}
     windows = next(iter(told.values()))["windows"]
-    heading = [f"`{model.name}` on {dataroot.name} ({source}, {len(names)} scenes, {windows} windows), given ego, %."]
+    heading = [f"`{model.name}` on {dataroot.name} ({source}, {len(names)} scenes, {windows} windows), {ego} ego, %."]
     write_text(out / "ablation.md", ablation_markdown(told, benchmark, heading))
     typer.echo(f"{out / 'ablation.md'} and {out / 'ablation.json'} written")

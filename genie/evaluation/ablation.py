@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from calib.errors import InputError
 from genie.checkpoint_forecaster import zero_parts
 from genie.data.scenes import Scene
-from genie.evaluation.rollout import Evaluation, evaluate
+from genie.evaluation.rollout import Ego, Evaluation, evaluate
 from genie.evaluation.sabotage import SABOTAGES
 from genie.forecaster import Forecaster
 from genie.gated_forecaster import GatedForecaster
@@ -75,10 +75,11 @@ def ablate(
     protocol: str,
     ablations: Sequence[Ablation] = ABLATIONS,
     on_row: Callable[[str, Evaluation], None] = lambda *_: None,
+    ego: Ego = "given",
 ) -> dict[str, Evaluation]:
-    """By name, in order. scenes: read anew for each row. on_row: called with each and its name."""
+    """By name, in order. scenes: read anew for each row. on_row: called with each and its name. ego: as for evaluate."""
     results = {}
     for ablation in ablations:
-        results[ablation.name] = evaluate(forecaster_of(ablation, model), scenes(), protocol)
+        results[ablation.name] = evaluate(forecaster_of(ablation, model), scenes(), protocol, ego=ego)
         on_row(ablation.name, results[ablation.name])
     return results

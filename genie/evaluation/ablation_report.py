@@ -15,8 +15,8 @@ from genie.variants import DENSE, GATED
 
 _GROUPS = {
     TECHNIQUES: "The same weights in each form. Times, work and bytes are of the benchmark named below.",
-    SABOTAGED: "Of the gated form: a part that matters hurts when it is broken.",
-    LEARNED: "Learned parts left out, gated form.",
+    SABOTAGED: "Of the gated form: a part that matters hurts when it is broken. Change: of mIoU, in points.",
+    LEARNED: "Learned parts left out, gated form. Change: of mIoU, in points.",
 }
 
 
@@ -91,11 +91,16 @@ def ablation_markdown(told: Mapping[str, Any], benchmark: Benchmark | None, head
 def _table(rows: Sequence[Ablation], told: Mapping[str, Any], benchmark: Benchmark | None, group: str) -> list[str]:
     head = "| | mIoU 1/2/3 s | IoU | moving IoU |"
     with_costs = benchmark is not None and group == TECHNIQUES
+    with_change = group != TECHNIQUES and GATED in told
+    if with_change:
+        head += " change |"
     if with_costs:
         head += " core, ms | tick, ms | GMAC | state, MB | K/V read, MB |"
     lines = [head, "|---" + "|---:" * (head.count("|") - 2) + "|"]
     for row in rows:
         cells = [_percent(told[row.name], name) for name in ("miou", "iou", "iou_moving")]
+        if with_change:
+            cells.append("/".join(f"{c:+.2f}" for c in _change(told[row.name], told[GATED])))
         if with_costs and benchmark is not None:
             cost = benchmark.costs.get(row.variant) if row.sabotage is None else None
             cells += _cost_cells(cost)
@@ -136,5 +141,13 @@ def _verdicts(told: Mapping[str, Any], benchmark: Benchmark) -> list[str]:
 
 def _relative(result: Mapping[str, Any], dense: Mapping[str, Any]) -> list[float]:
     """Change of mIoU in % of the dense twin's, at each shown horizon."""
-    ours, theirs = ([r["horizons"][f"{h:.1f}"]["miou"] for h in SHOWN_S] for r in (result, dense))
-    return [100.0 * (a / b - 1.0) for a, b in zip(ours, theirs, strict=True)]
+    return [100.0 * (a / b - 1.0) for a, b in zip(_miou(result), _miou(dense), strict=True)]
+
+
+def _change(result: Mapping[str, Any], whole: Mapping[str, Any]) -> list[float]:
+    """Of mIoU, in points, at each shown horizon."""
+    return [a - b for a, b in zip(_miou(result), _miou(whole), strict=True)]
+
+
+def _miou(result: Mapping[str, Any]) -> list[float]:
+    return [result["horizons"][f"{h:.1f}"]["miou"] for h in SHOWN_S]

@@ -16,18 +16,20 @@ NAME = "ablation.json"
 
 @dataclass(frozen=True)
 class AblationOf:
-    """What the rows are of: rows of something else are not put beside them. weights_sha256: of the checkpoint file."""
+    """What the rows are of: rows of something else are not put beside them. weights_sha256: of the checkpoint file.
+    ego: as genie.evaluation.rollout.evaluate takes it."""
 
     weights_sha256: str
     data: str
     source: str
     scenes: tuple[str, ...]
+    ego: str = "given"
 
 
-def ablation_of(checkpoint: Path, dataroot: Path, source: str, scenes: list[str]) -> AblationOf:
+def ablation_of(checkpoint: Path, dataroot: Path, source: str, scenes: list[str], ego: str) -> AblationOf:
     """checkpoint: the file. dataroot: told by its name alone, as folders move."""
     digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-    return AblationOf(digest, Path(dataroot).resolve().name, source, tuple(scenes))
+    return AblationOf(digest, Path(dataroot).resolve().name, source, tuple(scenes), ego)
 
 
 class AblationRows:
@@ -56,7 +58,7 @@ class AblationRows:
         try:
             told = json.loads(self._path.read_text(encoding="utf-8"))
             of, rows = told["of"], dict(told["rows"])
-            found = AblationOf(of["weights_sha256"], of["data"], of["source"], tuple(of["scenes"]))
+            found = AblationOf(of["weights_sha256"], of["data"], of["source"], tuple(of["scenes"]), of["ego"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"no rows of an ablation: {error}",

@@ -100,7 +100,10 @@ def test_the_table_holds_what_was_measured(results: dict[str, Evaluation]) -> No
     (row,) = [line for line in text.splitlines() if line.startswith("| **gate + memory + retention")]
     assert "/".join(f"{v:.2f}" for v in miou(results["all"])) in row
     assert f"| {benchmark.costs['all'].tick_ms:.1f} |" in row and f"| {benchmark.costs['all'].gmac:.2f} |" in row
-    assert "ego said to stand" in text and "retention alone" not in text, "rows that did not run"
+    (stands,) = [line for line in text.splitlines() if line.startswith("| ego said to stand")]
+    change = miou(results["ego-stands"]) - miou(results["all"])
+    assert "/".join(f"{c:+.2f}" for c in change) in stands
+    assert "retention alone" not in text, "rows that did not run"
     assert "## The article's claims" not in text, "no technique ran alone"
     assert benchmark.told in text
 
@@ -134,7 +137,7 @@ def test_rows_are_kept_after_each_and_taken_up_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("weights_sha256", "cd" * 32), ("data", "mini"), ("scenes", ("scene-0001",))]
+    ("name", "other"), [("weights_sha256", "cd" * 32), ("data", "mini"), ("scenes", ("scene-0001",)), ("ego", "predicted")]
 )
 def test_rows_of_something_else_are_not_put_beside(tmp_path: Path, name: str, other: Any) -> None:
     AblationRows(tmp_path, OF, resume=False).add("dense", {"windows": 3})
