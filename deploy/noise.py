@@ -24,7 +24,7 @@ from calib.errors import InputError
 from calib.files import write_json
 from genie.data.sequence import Sequence
 from genie.gate import NOISE_RING_M, Selection, ring_of_columns
-from genie.gated_stream import gated_moments
+from genie.gated_stream import gated_moments, observed
 from genie.model import GenieDrive
 from perception.checkpoint import checkpoint_path
 from perception.types import Occupancy, SensorFrame
@@ -102,7 +102,7 @@ def with_noise(model: GenieDrive, words: tuple[float, ...]) -> GenieDrive:
 def selections(model: GenieDrive, frames: Iterable[SensorFrame]) -> Iterator[Selection]:
     """What the gate selects along a stream."""
     with torch.inference_mode():
-        for moment in gated_moments(model, frames):
+        for moment in gated_moments(model, observed(frames)):
             yield moment.selection
 
 

@@ -44,6 +44,10 @@ class ModelConfig:
     class_channels: int = 8  # embedding of one voxel's class
     invented: int = 1280  # R, columns outside the observation decoded per tick
     decoder_width: int = 128
+    # Of the ground that goes on outwards, where classes are chosen: a logit in its favour, and whether it never becomes
+    # ground of another kind, as suits what was trained by likelihood alone (decision 006, 017).
+    margin: float = 0.75
+    ground_stays: bool = False
     gate: GateConfig = field(default_factory=GateConfig)
 
 
@@ -66,6 +70,10 @@ class TrainConfig:
     motion_frames: int = 128  # further frames a batch of which only the objects and the ego's motion are used
     annotators: int = 1  # for those, of each scene, how often its boxes are placed anew as people do; 0: as they are
     heads_first: int = 0  # steps, before the others, that train the motion heads on those frames alone
+    frame_steps: int = 0  # steps, after all others, on frames of gated streams: what is invented and moved, alone
+    frame_batch: int = 24  # of those frames
+    frame_columns: int = 64  # columns of each that are invented in a step
+    overlap_weight: float = 1.0  # of the overlap of what is invented with what comes, beside its likelihood
     mini_style_share: float = 0.5  # of samples reduced to solid boxes and road, as streams made from boxes are
     motion_weight: float = 1.0
     fill_weight: float = 1.0

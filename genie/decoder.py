@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from genie.border import AROUND, border_rows, read_columns
 from genie.columns import invert, local_positions, take_rows
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
 from genie.ring import ring_table
@@ -25,8 +26,9 @@ GROUND_GOES_ON, STANDING_GOES_ON, FIRST_CLASS = 0, 1, 2  # options; then the sta
 OPTIONS = FIRST_CLASS + len(STATIC)
 BLOCKS = 4  # of 2x2 cells in a column
 PRIOR_LOGIT = 4.0  # of ground that goes on, before anything is learned
-MARGIN = 1.5
 FARTHEST = PAD  # columns out from a border that are told apart
+AROUND_CHANNELS = 32  # of each column around a border column
+DROPPED = 0.2  # of those, in training
 
 
 class Invented(NamedTuple):
@@ -58,8 +60,8 @@ def choose_columns(trajectory: Float[Tensor, "H 3"], count: int) -> Int[Tensor, 
 
 
 class Invention(nn.Module):
-    """Each invented column is told by the token of the border column nearest to it, and by its way out from there:
-    what else there is to know, that token has read already.
+    """Each invented column is told by the border column nearest to it, by its token and those around it, and by the
+    column's way out from there. What is around is read once for each border column, of which there are few.
 
     For each block of 2x2 cells at each height it weighs OPTIONS: the ground in the ring goes on (and all above it is
     free), or what stands there does, or it is one of the static classes.
@@ -68,6 +70,11 @@ class Invention(nn.Module):
     def __init__(self, width: int, decoder_width: int) -> None:
         super().__init__()
         self.offset = nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, width))
+        self.part = nn.Linear(width, AROUND_CHANNELS)
+        context = nn.Linear(AROUND_CHANNELS * len(AROUND), width)
+        self.context = nn.Sequential(nn.GELU(), nn.Flatten(2), nn.Dropout(DROPPED), context)
+        nn.init.zeros_(context.weight)  # the token at the border itself is learned first
+        nn.init.zeros_(context.bias)
         self.norm_hidden = nn.LayerNorm(width)
         self.hidden = nn.Sequential(nn.Linear(width, decoder_width), nn.GELU())
         self.logits = nn.Linear(decoder_width, BLOCKS * HEIGHT * OPTIONS)
@@ -91,10 +98,12 @@ class Invention(nn.Module):
 
         Args:
             position: column coordinates relative to the window's corner; outside it.
-            margin: of the ground that goes on: MARGIN where classes are chosen, so that it takes evidence to change it.
+            margin: of the ground that goes on: ModelConfig.margin where classes are chosen, so that it takes evidence
+                to change it.
         """
         edge = torch.clamp(position, 0, side - 1)
-        nearest = take_rows(tokens, edge[..., 0] * side + edge[..., 1])
+        row = torch.from_numpy(border_rows(side)).to(tokens.device)[(edge[..., 0] * side + edge[..., 1]).long()]
+        nearest = take_rows(self._border(tokens, side), row)
         hidden = self.hidden(self.norm_hidden(nearest + self._away(position - edge)))
         kept = torch.zeros(OPTIONS, device=tokens.device, dtype=hidden.dtype)
         kept[GROUND_GOES_ON] = margin
@@ -107,19 +116,29 @@ class Invention(nn.Module):
         position: Int[Tensor, "B R 2"],
         standing: Int[Tensor, "B G 16 16"],
         ground: Int[Tensor, "B G 16 16"],
+        *,
+        ground_stays: bool = False,
     ) -> Int[Tensor, "B R 16 16"]:
-        """Class ids."""
+        """Class ids. ground_stays: ground that goes on does not become other ground, only free."""
         choice = logits.argmax(dim=-1).to(torch.int32)
         static = choice + (STATIC[0] - FIRST_CLASS)
-        options = (choice == GROUND_GOES_ON, choice == STANDING_GOES_ON, (static != FREE) & (choice >= FIRST_CLASS))
-        ground_goes_on, standing_goes_on, is_there, static = (
+        options = (choice == GROUND_GOES_ON, choice == STANDING_GOES_ON)
+        ground_goes_on, standing_goes_on, static = (
             option[:, :, block_of_cell(logits.device)] for option in (*options, static)
         )
         continues = ring_of(position, side)
         stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
-        # Ground that goes on does not become other ground: the kinds that are rare would be lost to the likely ones.
-        stays = ground_goes_on | (is_there & (lies != FREE))
-        return torch.where(stays, lies, torch.where(standing_goes_on, stands, static))
+        if ground_stays:
+            ground_goes_on = ground_goes_on | ((static >= STATIC[0]) & (static != FREE) & (lies != FREE))
+        return torch.where(ground_goes_on, lies, torch.where(standing_goes_on, stands, static))
+
+    def _border(self, tokens: Float[Tensor, "B N d"], side: int) -> Float[Tensor, "B E d"]:
+        """What each border column and those around it tell."""
+        columns, place = (torch.from_numpy(index).to(tokens.device) for index in read_columns(side))
+        read = tokens[:, columns]
+        parts = self.part(read)[:, place.reshape(-1)].unflatten(1, tuple(place.shape))
+        told: Tensor = read[:, place[:, 0]] + self.context(parts)
+        return told
 
     def _away(self, away: Int[Tensor, "B R 2"]) -> Float[Tensor, "B R d"]:
         """What the way out from the border says: a table over all ways, which an export computes once."""

@@ -13,7 +13,7 @@ from genie.gated import gate_input, gated_tick
 from genie.gated_state import GatedState, empty_gated_state
 from genie.model import EgoMotion, GenieDrive, TrackedOccupancy
 from genie.model_forecaster import plan_tensors, tick_tensors
-from genie.observation import observe, start_observer
+from genie.observation import ObservedScene, observe, start_observer
 from perception.types import SensorFrame
 
 
@@ -26,12 +26,19 @@ class GatedMoment(NamedTuple):
     state: GatedState
 
 
-def gated_moments(model: GenieDrive, frames: Iterable[SensorFrame]) -> Iterator[GatedMoment]:
-    """Each is told before its tick is run."""
-    gate = model.config.gate
-    state, bucket, observer = empty_gated_state(model.config), START, start_observer(keep_evidence=False)
+def observed(frames: Iterable[SensorFrame]) -> Iterator[ObservedScene]:
+    """Frames as the car observes them, without static evidence, which neither gate nor tokens read."""
+    observer = start_observer(keep_evidence=False)
     for frame in frames:
         scene, observer = observe(frame, observer)
+        yield scene
+
+
+def gated_moments(model: GenieDrive, scenes: Iterable[ObservedScene]) -> Iterator[GatedMoment]:
+    """Of a stream, from its beginning. Each is told before its tick is run: the next one's state is what it left."""
+    gate = model.config.gate
+    state, bucket = empty_gated_state(model.config), START
+    for scene in scenes:
         occupancy, ego = tick_tensors(scene)
         dt_s = float(scene.dt[0])
         refresh = torch.tensor([float(refresh_due(bucket, dt_s, gate))])

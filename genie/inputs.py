@@ -15,10 +15,12 @@ from genie.grid import CELLS, COLUMNS
 from genie.observation import ObservedScene
 from genie.ring import ring_cells
 from genie.rows import as_rows
-from perception.types import FREE, GROUND, MOVABLE
+from perception.types import CLASS_NAMES, FREE, GROUND, MOVABLE
 
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
 _MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
+# Ends at the border: what is movable, and a cone, which stands alone.
+ENDS = np.isin(np.arange(FREE + 1), (*MOVABLE, CLASS_NAMES.index("traffic_cone")))
 
 
 def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
@@ -28,7 +30,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     object_id, small: int32 [200, 200]. object_cells: int32 [C].
     bare, movers:    int32 [C, 4], of each object cell: the ground under it, and what is movable in it over that ground.
     border_standing: int32 [G, 16, 4], of each cell of the ring around the grid: what stands there and goes on outwards,
-        nothing movable. border_ground: the same, ground alone.
+        nothing movable and no cone. border_ground: the same, ground alone.
     objects:         float32 [K, F].
     evidence_block:  int32 [S, S]. evidence_row: int32 [W]. evidence: int32 [M, 4]. fine_from_ego: float32 [3].
     ego_motion, ego_velocity: float32 [3]. ego_acceleration: float32 [2]. continues, dt: float32 [1].
@@ -37,7 +39,7 @@ def model_inputs(scene: ObservedScene) -> dict[str, NDArray[Any]]:
     under, border = scene.object_cells.clip(min=0), ring_cells(COLUMNS).ravel()
     bare, ground = (_bare(columns, scene, cells) for cells in (under, border))
     things, standing = columns[under], columns[border]
-    standing = np.where(_MOVABLE[standing].any(-1, keepdims=True), ground, standing)
+    standing = np.where(ENDS[standing].any(-1, keepdims=True), ground, standing)
     ring = (-1, CELLS * CELLS, standing.shape[-1])
     return {
         "rows": as_rows(scene.semantics),

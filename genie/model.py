@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from genie.attention import KeysValues, Layer, Places, places
 from genie.columns import Window, compose, invert, local_positions, take_rows, warp_columns, whole_grid
 from genie.config import ModelConfig
-from genie.decoder import EXTENDED, MARGIN, PAD, Invented, Invention, choose_columns
+from genie.decoder import EXTENDED, PAD, Invented, Invention, choose_columns
 from genie.forecast import KeptColumns, Moved, SeenRows, move
 from genie.gate import ChangeGate
 from genie.grid import CELLS, COLUMNS, HEIGHT
@@ -207,8 +207,9 @@ class GenieDrive(nn.Module):
         chosen = choose_columns(trajectory, self.config.invented)
         column = torch.stack([torch.div(chosen, EXTENDED, rounding_mode="trunc"), chosen % EXTENDED], dim=-1) - PAD
         position = column.unsqueeze(0)
-        logits = self.invention(tokens, COLUMNS, position, margin=MARGIN)
-        classes = self.invention.classes(logits, COLUMNS, position, standing.unsqueeze(0), ground.unsqueeze(0))
+        logits = self.invention(tokens, COLUMNS, position, margin=self.config.margin)
+        ring, stays = (standing.unsqueeze(0), ground.unsqueeze(0)), self.config.ground_stays
+        classes = self.invention.classes(logits, COLUMNS, position, *ring, ground_stays=stays)
         return Invented(chosen, classes.reshape(-1, HEIGHT))
 
     def _confidence(

@@ -26,6 +26,10 @@ def train(
     override: Annotated[Optional[list[str]], typer.Option("--set", help="key.sub=value; repeatable.")] = None,  # noqa: UP045
     source: Annotated[str, typer.Option(help="stream, stream-mini (10 Hz) or occ3d (2 Hz keyframes).")] = "stream",
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    init: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Begin with these weights: edge, a checkpoint or a run folder of the same preset."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the world model. Ctrl-C saves and exits with 0; --resume goes on."""
@@ -36,6 +40,7 @@ def train(
 
     if source not in SOURCES:
         raise InputError(f"source {source!r}", expected=", ".join(SOURCES), fix="choose one of them")
-    finished = run_training(load_config(config, override), dataroot, out, source=source, seed=seed, resume=resume)
+    resolved = load_config(config, override)
+    finished = run_training(resolved, dataroot, out, source=source, seed=seed, resume=resume, init=init)
     if finished:
         typer.echo(f"trained: {out / 'model.safetensors'}")

@@ -77,7 +77,7 @@ def ablate(
     on_row: Callable[[str, Evaluation], None] = lambda *_: None,
     ego: Ego = "given",
 ) -> dict[str, Evaluation]:
-    """By name, in order. scenes: read anew for each row. on_row: called with each and its name. ego: as for evaluate."""
+    """By name, in order. scenes: read anew for each row. on_row: called with each and its name. ego: of evaluate."""
     results = {}
     for ablation in ablations:
         results[ablation.name] = evaluate(forecaster_of(ablation, model), scenes(), protocol, ego=ego)

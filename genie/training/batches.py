@@ -15,16 +15,16 @@ from torch import Tensor
 from genie.command import command_of, one_hot
 from genie.config import TrainConfig
 from genie.grid import CELLS, COLUMN_M, COLUMNS, HEIGHT
+from genie.inputs import ENDS
 from genie.observation import AXIS, CENTER, HEADING, VECTORS, ObservedScene
 from genie.training.scenes import Prepared
 from genie.training.targets import MotionScene, TrainingScene
-from perception.types import FREE, GRID, GROUND, MOVABLE
+from perception.types import FREE, GRID, GROUND
 
 # What streams made from annotated boxes and a road mask do not have.
 _ONLY_OCC3D = np.arange(FREE + 1, dtype=np.uint8)
 _ONLY_OCC3D[12:FREE] = FREE
-_FLIP = np.array([1.0, -1.0, -1.0], np.float32)  # x, y, yaw of a mirrored world
-_MOVABLE = np.isin(np.arange(FREE + 1), MOVABLE)
+FLIP = np.array([1.0, -1.0, -1.0], np.float32)  # x, y, yaw of a mirrored world
 _GROUND = np.isin(np.arange(FREE + 1), GROUND)
 
 
@@ -34,7 +34,8 @@ class Batch(NamedTuple):
     semantics uint8 [B, P+1, 4C, 4C, 16]; object_id int32 [B, P+1, 4C, 4C]; objects float32 [B, P+1, K, F];
     first int64 [B, P+1, 2], corner column of each crop; past_from_now float32 [B, P, 3];
     ego_velocity float32 [B, 3], ego_acceleration float32 [B, 2], command float32 [B, 3], given in half of the samples;
-    standing, ground uint8 [B, 16 C C, 16], the present crop without what is movable, and its ground alone;
+    standing, ground uint8 [B, 16 C C, 16], the present crop without what ends at a border (genie.inputs), and its
+        ground alone;
     invent int64 [B, R, 2], columns relative to the corner; invent_truth uint8 [B, R, 256];
     displacement float32 [B, H, K, 3], known bool [B, H, K];
     trajectory float32 [B, H, 3] with NaN where unknown.
@@ -97,7 +98,7 @@ def sample_motion(scenes: list[MotionScene], count: int, rng: np.random.Generato
 def _sample_objects(scene: MotionScene, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
     t = int(rng.integers(1, len(scene.objects)))
     mirrored = bool(rng.integers(2))
-    flip = _FLIP if mirrored else np.ones(3, np.float32)
+    flip = FLIP if mirrored else np.ones(3, np.float32)
     objects = _mirror_objects(scene.objects[t]) if mirrored else scene.objects[t]
     trajectory = scene.trajectory[t] * flip
     return (
@@ -124,13 +125,13 @@ def _sample(
     first = rng.integers(0, COLUMNS - side + 1, size=2)
     mirrored = bool(rng.integers(2))
     mini = rng.random() < config.mini_style_share
-    now = _mirror_scene(scene.observed[t]) if mirrored else scene.observed[t]
+    now = mirror_scene(scene.observed[t]) if mirrored else scene.observed[t]
     crops, corners, past_from_now = [], [], []
     center = (first + side / 2) * COLUMN_M + GRID.origin[0]
     pose = np.zeros(3)
     for p in range(history + 1):
         observed = scene.observed[t - p]
-        observed = _mirror_scene(observed) if mirrored else observed
+        observed = mirror_scene(observed) if mirrored else observed
         there = _transform(pose, center)
         corner = np.clip(np.round((there - GRID.origin[0]) / COLUMN_M - side / 2), 0, COLUMNS - side).astype(int)
         corner = first if p == 0 else corner
@@ -144,13 +145,13 @@ def _sample(
     invent = _invent_positions(first, side, config.invented_per_crop, rng)
     truth = _columns_at(now.semantics, invent + first)
     bare = np.where(_GROUND[now.semantics], now.semantics, FREE).reshape(-1, HEIGHT)[now.uncovered.reshape(-1)]
-    movable = _MOVABLE[now.semantics].any(-1, keepdims=True)
-    standing = np.where(movable, bare.reshape(GRID.shape), now.semantics)
+    ends = ENDS[now.semantics].any(-1, keepdims=True)
+    standing = np.where(ends, bare.reshape(GRID.shape), now.semantics)
     part = (_cells(first[0], side), _cells(first[1], side))
     standing, ground = (whole[part].reshape(-1, HEIGHT) for whole in (standing, bare.reshape(GRID.shape)))
     if mini:
         semantics, truth, standing, ground = (_ONLY_OCC3D[x] for x in (semantics, truth, standing, ground))
-    flip = _FLIP if mirrored else np.ones(3, np.float32)
+    flip = FLIP if mirrored else np.ones(3, np.float32)
     trajectory = scene.trajectory[t] * flip
     return (
         semantics,
@@ -197,7 +198,7 @@ def _invent_positions(first: NDArray[np.int64], side: int, count: int, rng: np.r
     return np.stack(np.divmod(chosen, COLUMNS), -1) - first
 
 
-def _mirror_scene(scene: ObservedScene) -> ObservedScene:
+def mirror_scene(scene: ObservedScene) -> ObservedScene:
     """Left and right exchanged: y -> -y, yaw -> -yaw. Evidence, which training does not read, stays as it is."""
     uncovered = scene.uncovered[:, ::-1]
     x, y = np.divmod(uncovered, GRID.shape[1])
@@ -206,9 +207,9 @@ def _mirror_scene(scene: ObservedScene) -> ObservedScene:
         object_id=scene.object_id[:, ::-1],
         uncovered=(x * GRID.shape[1] + GRID.shape[1] - 1 - y).astype(np.int32),
         objects=_mirror_objects(scene.objects),
-        ego_motion=scene.ego_motion * _FLIP,
-        ego_velocity=scene.ego_velocity * _FLIP,
-        ego_acceleration=scene.ego_acceleration * _FLIP[[0, 2]],
+        ego_motion=scene.ego_motion * FLIP,
+        ego_velocity=scene.ego_velocity * FLIP,
+        ego_acceleration=scene.ego_acceleration * FLIP[[0, 2]],
     )
 
 

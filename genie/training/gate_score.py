@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genie.data.sequence import Sequence
 from genie.gate import Selection
 from genie.gated import gated_tick
-from genie.gated_stream import gated_moments
+from genie.gated_stream import gated_moments, observed
 from genie.model import GenieDrive
 from genie.model_forecaster import plan_tensors
 
@@ -47,7 +47,7 @@ def regrets(model: GenieDrive, stream: Sequence) -> Regret:
     """Along a stream, ticked as on the car."""
     everything, parts = model.config.gate.buckets[-1], []
     frames = (stream.frame(t) for t in range(len(stream)))
-    for t, (occupancy, ego, selection, state) in enumerate(gated_moments(model, frames)):
+    for t, (occupancy, ego, selection, state) in enumerate(gated_moments(model, observed(frames))):
         if t % EVERY == EVERY - 1:
             _, anew = gated_tick(model, occupancy, ego, selection, everything, state, plan_tensors(None))
             parts.append(_regret(selection, state.tokens[selection.source], anew.tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from genie.model import GenieDrive
 from genie.training.batches import sample_batch, sample_motion
 from genie.training.checkpoint import (
     check_same_model,
+    checkpoint_file,
     load_optimizer,
     load_weights,
     read_checkpoint,
@@ -24,29 +26,50 @@ from genie.training.checkpoint import (
 )
 from genie.training.confidence import measure_confidence
 from genie.training.gate_score import fit_gate_score
-from genie.training.losses import Losses, compute_losses, head_losses
+from genie.training.losses import Losses, compute_losses, frame_losses, head_losses
 from genie.training.scenes import Prepared, Split, prepare_scenes, split_scenes
+from genie.training.stream_frames import StreamFrames, collect_frames
 from perception.interrupt import Interrupt
 from perception.learner import Learner, warmed_cosine
 from perception.tensors import AVERAGE, checkpoint_to_resume, claim_run
 from perception.workers import Workers, workers
 
+HEADS = ("invention.", "motion.")  # what trains on frames of gated streams
+FRAMES = "frames"  # folder in the run, while it trains on them
 
-def train(config: Config, dataroot: Path, run: Path, *, source: str, seed: int, resume: bool) -> bool:
+
+def train(
+    config: Config, dataroot: Path, run: Path, *, source: str, seed: int, resume: bool, init: Path | None = None
+) -> bool:
     """Trains and writes the run folder. Returns False if it was interrupted (and saved). Under torchrun each worker
-    takes batches of its own, and the first writes.
+    takes batches of its own, and the first writes. init: a checkpoint whose weights a new run begins with.
 
     Raises:
         InputError: unusable data, a run folder that is in the way, or a checkpoint that does not fit.
     """
     with workers() as team:
-        return _train(config, dataroot, run, team, source=source, seed=seed, resume=resume)
+        return _train(config, dataroot, run, team, source=source, seed=seed, resume=resume, init=init)
 
 
-def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: str, seed: int, resume: bool) -> bool:
+def _train(
+    config: Config,
+    dataroot: Path,
+    run: Path,
+    team: Workers,
+    *,
+    source: str,
+    seed: int,
+    resume: bool,
+    init: Path | None,
+) -> bool:
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(seed)
-    learner = _Learner(config, GenieDrive(config.model).to(team.device), seed, team)
+    model = GenieDrive(config.model)
+    if init is not None and not resume:
+        begun = read_checkpoint(init)
+        check_same_model(begun, config.model, checkpoint_file(init))
+        load_weights(model, begun, checkpoint_file(init))
+    learner = _Learner(config, model.to(team.device), seed, team)
     start = _open_run(run, learner, resume=resume)
     split = split_scenes(dataroot, source, config.train.holdout_scenes, config.train.most_scenes)
     _check_gate_streams(config.train.gate_streams, split)
@@ -56,25 +79,34 @@ def _train(config: Config, dataroot: Path, run: Path, team: Workers, *, source: 
         write_text(run / "split.yaml", yaml.safe_dump(split._asdict(), sort_keys=False))
     with Interrupt() as interrupt:
         step = start
-        if start < all_steps(config):
+        if start < crop_steps(config):
             kept, again = config.train.crop_scenes, config.train.annotators
             learner.scenes = prepare_scenes(
                 dataroot, source, split.train, interrupt, crops=kept, annotators=again, seed=seed
             )
-            step = learner.take_steps(run, start, all_steps(config), interrupt)
+            step = learner.take_steps(run, start, crop_steps(config), interrupt)
+            del learner.scenes
+        if crop_steps(config) <= step < all_steps(config):
+            learner.heads_alone(begins=step == crop_steps(config))
+            collect_frames(learner.model, dataroot, source, split.train, run / FRAMES, team, interrupt, seed=seed)
+            if not team.any(interrupt.asked):
+                learner.frames = StreamFrames(run / FRAMES)
+                step = learner.take_steps(run, step, all_steps(config), interrupt)
         if interrupt.asked:
             print(f"interrupted: saved at step {step}; go on with --resume")
             return False
     if team.leads:
         _finish(learner, dataroot, source, split, run, step)
+        shutil.rmtree(run / FRAMES, ignore_errors=True)
     team.wait()
     return True
 
 
 class _Learner(Learner):
-    """What learns. scenes: what it learns from, once they are prepared."""
+    """What learns. scenes, frames: what it learns from, once they are there."""
 
     scenes: Prepared
+    frames: StreamFrames
 
     def __init__(self, config: Config, model: GenieDrive, seed: int, team: Workers) -> None:
         super().__init__(model, config.train, team)
@@ -94,6 +126,13 @@ class _Learner(Learner):
     def rate(self, step: int) -> float:
         return learning_rate(step, self.config)
 
+    def heads_alone(self, *, begins: bool) -> None:
+        """Tokens are left as they are: where that begins, as the run would end without it."""
+        if begins:
+            self.model.load_state_dict(self.averaged())
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name.startswith(HEADS))
+
     def told(self, means: Mapping[str, float]) -> str:
         return (
             f"motion {means['motion']:.2f} m (measured {means['motion_measured']:.2f}), "
@@ -108,6 +147,9 @@ class _Learner(Learner):
             if step < schedule.heads_first:
                 few = sample_motion(self.scenes.motion, schedule.motion_frames, rng)
                 return head_losses(self.model, few.to(device), schedule)
+            if step >= crop_steps(self.config):
+                frames = self.frames.sample(schedule.frame_batch, schedule.frame_columns, rng)
+                return frame_losses(self.model, frames.to(device), schedule)
             batch = sample_batch(self.scenes, schedule, self.config.model.history, rng)
             return compute_losses(self.model, batch.to(device), schedule)
 
@@ -149,17 +191,24 @@ def _finish(learner: _Learner, dataroot: Path, source: str, split: Split, run: P
     save_checkpoint(run / "model.safetensors", model, learner.config, step)
 
 
-def all_steps(config: Config) -> int:
+def crop_steps(config: Config) -> int:
     """The heads' first ones included."""
     return config.train.heads_first + config.train.steps
 
 
+def all_steps(config: Config) -> int:
+    """Those on frames of gated streams included."""
+    return crop_steps(config) + config.train.frame_steps
+
+
 def learning_rate(step: int, config: Config) -> float:
-    """Linear warm-up, then a cosine to 2 %; so for the heads alone first, then for all."""
+    """Linear warm-up, then a cosine to 2 %; so for the heads alone first, then for all, then on frames."""
     schedule = config.train
     steps = schedule.steps
     if step < schedule.heads_first:
         steps = schedule.heads_first
+    elif step >= crop_steps(config):
+        step, steps = step - crop_steps(config), schedule.frame_steps
     else:
         step -= schedule.heads_first
     return schedule.learning_rate * warmed_cosine(step, steps, schedule.warmup_steps, 0.02)

@@ -1,6 +1,6 @@
 """Losses of one batch, and the measured baseline of each beside it.
 
-Shapes: B batch, H horizons, K objects, R invented columns, S static classes.
+Shapes: B batch, H horizons, K objects.
 """
 
 from __future__ import annotations
@@ -11,28 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from genie.attention import KeysValues
-from genie.columns import Window, take_rows, warp_columns
+from genie.columns import Window, take_rows, warp_columns, whole_grid
 from genie.config import TrainConfig
-from genie.decoder import (
-    FIRST_CLASS,
-    GROUND_GOES_ON,
-    OPTIONS,
-    PRIOR_LOGIT,
-    STANDING_GOES_ON,
-    STATIC,
-    block_of_cell,
-    ring_of,
-)
-from genie.grid import HEIGHT
+from genie.grid import COLUMNS, HEIGHT
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.ring import ring_cells
 from genie.training.batches import Batch, MotionBatch
-from perception.types import FREE
+from genie.training.fill import fill_likelihood, fill_overlap, goes_on, unlearned
+from genie.training.stream_frames import FrameBatch
 
-# Showing a voxel of odds p gains intersection over union if p > IoU / (1 + IoU): 0.45 to 0.48 here, not a half.
-FREE_WEIGHT = 0.7
 SHARPNESS = 6.0  # of the softened overlap, a footprint
 CORRECTION_COST = 0.01  # of overlap, a metre
 
@@ -83,6 +72,22 @@ def head_losses(model: GenieDrive, batch: MotionBatch, config: TrainConfig) -> L
     nothing = trajectory.new_zeros(())
     total = config.motion_weight * motion_loss + config.trajectory_weight * trajectory
     return Losses(total, _mean(error, weight), _mean(measured, weight), nothing, nothing, trajectory)
+
+
+def frame_losses(model: GenieDrive, batch: FrameBatch, config: TrainConfig) -> Losses:
+    """Of what is invented and moved, from tokens as they come on the car; the ego's way is not told anew."""
+    objects, window = batch.objects, whole_grid(len(batch.objects), batch.objects.device)
+    motion = model.motion(objects, batch.ego_velocity, batch.tokens, window).displacement
+    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known)
+    error, weight = motion_error(motion, objects, batch.displacement, batch.known)
+    measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
+    shown = goes_on(batch.position, COLUMNS, batch.standing, batch.ground)
+    logits = model.invention(batch.tokens, COLUMNS, batch.position)
+    fill = fill_likelihood(logits, shown, batch.truth)
+    copied = fill_likelihood(unlearned(logits.device).expand_as(logits), shown, batch.truth)
+    fill_loss = fill + config.overlap_weight * fill_overlap(logits, shown, batch.truth)
+    total = config.motion_weight * motion_loss + config.fill_weight * fill_loss
+    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, total.new_zeros(()))
 
 
 def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window) -> tuple[list[KeysValues], Tensor]:
@@ -146,27 +151,14 @@ def _softened(share: Tensor) -> Tensor:
 
 
 def _fill(model: GenieDrive, batch: Batch, tokens: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Negative log likelihood (nats a voxel) of invented columns, learned and with the ground going on alone. What is
-    not invented (all that moves, barriers, cones) does not count."""
+    """Of invented columns, learned and with the ground going on alone."""
     cells = torch.from_numpy(ring_cells(side)).to(tokens.device)
     standing, ground = (part[:, cells].int() for part in (batch.standing, batch.ground))
-    logits = model.invention(tokens, side, batch.invent)
-    unlearned = torch.zeros(OPTIONS, device=logits.device)
-    unlearned[GROUND_GOES_ON] = PRIOR_LOGIT
-    continues = ring_of(batch.invent, side)
-    shown = [take_rows(ring.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for ring in (ground, standing)]
+    shown = goes_on(batch.invent, side, standing, ground)
     truth = batch.invent_truth.int().unflatten(-1, (-1, HEIGHT))
-    weight = (truth >= STATIC[0]) * torch.where(truth == FREE, FREE_WEIGHT, 1.0)
-
-    def loss(option_logits: Tensor) -> Tensor:
-        share = torch.softmax(option_logits, dim=-1)[:, :, block_of_cell(tokens.device)]  # (B, R, 16 cells, 16, O)
-        its_class = (truth - STATIC[0] + FIRST_CLASS).clamp(min=FIRST_CLASS).long()
-        likely = share.gather(-1, its_class.unsqueeze(-1))[..., 0]
-        for option, classes in zip((GROUND_GOES_ON, STANDING_GOES_ON), shown, strict=True):
-            likely = likely + share[..., option] * (classes == truth)
-        return _mean(-(likely + 1e-6).log(), weight)
-
-    return loss(logits), loss(unlearned.expand_as(logits))
+    logits = model.invention(tokens, side, batch.invent)
+    copied = unlearned(logits.device).expand_as(logits)
+    return fill_likelihood(logits, shown, truth), fill_likelihood(copied, shown, truth)
 
 
 def _where_known(predicted: Tensor, truth: Tensor) -> Tensor:

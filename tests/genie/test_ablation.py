@@ -137,7 +137,8 @@ def test_rows_are_kept_after_each_and_taken_up_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("weights_sha256", "cd" * 32), ("data", "mini"), ("scenes", ("scene-0001",)), ("ego", "predicted")]
+    ("name", "other"),
+    [("weights_sha256", "cd" * 32), ("data", "mini"), ("scenes", ("scene-0001",)), ("ego", "predicted")],
 )
 def test_rows_of_something_else_are_not_put_beside(tmp_path: Path, name: str, other: Any) -> None:
     AblationRows(tmp_path, OF, resume=False).add("dense", {"windows": 3})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate
 from genie.model import CONFIDENCE_SHAPE, GenieDrive
 from genie.training.batches import sample_batch
-from genie.training.checkpoint import load_model, read_checkpoint
-from genie.training.loop import train
+from genie.training.checkpoint import load_model, read_checkpoint, save_checkpoint
+from genie.training.loop import FRAMES, train
 from genie.training.losses import compute_losses
 from genie.training.scenes import prepare_scenes
 from perception.average import MovingAverage
@@ -226,3 +227,29 @@ def test_the_heads_train_first_and_alone(town_root: Path, tmp_path: Path) -> Non
     after = read_checkpoint(tmp_path / "run/checkpoint.safetensors")
     assert after.step == 6
     assert any(not torch.equal(after.tensors[f"model.{n}"], fresh[n]) for n in fresh if n.startswith("invention."))
+
+
+def test_training_on_frames_comes_last_changes_the_heads_alone_and_leaves_no_files(
+    town_root: Path, tmp_path: Path
+) -> None:
+    frames = ("train.frame_steps=3", "train.frame_batch=4", "train.frame_columns=16", "train.steps=2")
+    run_training(small("train.steps=2"), town_root, tmp_path / "run")
+    before = weights_of(tmp_path / "run")
+    run_training(small(*frames), town_root, tmp_path / "run", resume=True)
+    after = weights_of(tmp_path / "run")
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"invention", "motion"}
+    assert read_checkpoint(tmp_path / "run/checkpoint.safetensors").step == 5
+    assert not (tmp_path / "run" / FRAMES).exists()
+
+
+def test_a_run_begins_with_the_weights_that_it_is_given(town_root: Path, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    given = GenieDrive(small().model)
+    save_checkpoint(tmp_path / "given.safetensors", given, small(), 0)
+    begin = partial(train, source="stream", seed=0, resume=False, init=tmp_path / "given.safetensors")
+    begin(small("train.steps=0"), town_root, tmp_path / "run")
+    begun = weights_of(tmp_path / "run")
+    assert all(torch.equal(begun[name], value) for name, value in given.named_parameters() if name in begun)
+    with pytest.raises(InputError, match="another config"):
+        begin(small("model.width=48"), town_root, tmp_path / "other")
