@@ -8,8 +8,11 @@ import torch
 
 from genie.border import AROUND, around_border, border_rows, read_columns
 from genie.decoder import FIRST_CLASS, GROUND_GOES_ON, OPTIONS, STANDING_GOES_ON, STATIC, Invention
+from genie.inputs import model_inputs
+from genie.observation import observe, start_observer
+from genie.rows import as_voxels
 from genie.training.fill import GoesOn, fill_likelihood, fill_overlap, goes_on
-from perception.types import CLASS_NAMES, FREE
+from perception.types import CLASS_NAMES, FREE, GRID, Occupancy, SensorFrame
 
 ROAD, WALK = (CLASS_NAMES.index(name) for name in ("driveable_surface", "sidewalk"))
 SIDE = 25
@@ -40,8 +43,9 @@ def test_what_is_invented_follows_from_the_columns_around_its_border_column(
 ) -> None:
     torch.manual_seed(0)
     invention = Invention(16, 8).eval()
-    for weight in (invention.context[-1].weight, invention.logits.weight):
-        torch.nn.init.normal_(weight)
+    for linear in (invention.context[-1], invention.logits):
+        assert isinstance(linear, torch.nn.Linear)
+        torch.nn.init.normal_(linear.weight)
     tokens = torch.randn(1, SIDE * SIDE, 16)
     other = tokens.clone()
     other[0, seen[0] * SIDE + seen[1]] += 1.0
@@ -97,3 +101,24 @@ def test_both_losses_pull_the_logits_to_what_comes() -> None:
         assert logits.grad is not None
         pulled = logits.grad.sum((0, 1, 2, 3))
         assert int(pulled.argmin()) == FIRST_CLASS + WALK - STATIC[0], "down the gradient is up for the true class"
+
+
+def test_ground_becomes_other_ground_only_where_that_is_allowed() -> None:
+    invention = Invention(16, 8).eval()
+    position = torch.tensor([[[-3, 12], [-3, 13]]])
+    standing, ground = (torch.full((1, 4 * SIDE + 4, 16, 16), value, dtype=torch.int32) for value in (FREE, ROAD))
+    logits = sure(torch.tensor([FIRST_CLASS + WALK - STATIC[0], FIRST_CLASS + FREE - STATIC[0]]))
+    for stays, shown in ((False, WALK), (True, ROAD)):
+        classes = invention.classes(logits, SIDE, position, standing, ground, ground_stays=stays)
+        assert (classes[0, 0] == shown).all() and (classes[0, 1] == FREE).all()
+
+
+@pytest.mark.parametrize(("name", "goes_on"), [("barrier", True), ("traffic_cone", False), ("car", False)])
+def test_a_wall_at_the_border_goes_on_outwards_a_cone_or_a_car_does_not(name: str, goes_on: bool) -> None:
+    semantics = np.full(GRID.shape, FREE, np.uint8)
+    semantics[:, :, 2] = ROAD
+    semantics[199, 100, 3:5] = CLASS_NAMES.index(name)
+    scene, _ = observe(SensorFrame(0, np.eye(4), Occupancy(semantics)), start_observer(keep_evidence=False))
+    standing = as_voxels(model_inputs(scene)["border_standing"])
+    assert (standing == CLASS_NAMES.index(name)).any() == goes_on
+    assert ((standing == ROAD).any(-1)).all(), "what ends leaves the ground"
