@@ -21,7 +21,7 @@ from deploy.spec import read_manifest
 
 TICKS = ("tick_64", "tick_128", "tick_256", "tick_640", "tick_2500")
 FP32, FP16 = TensorProto.FLOAT, TensorProto.FLOAT16
-LAYERS = 20  # Linears of `tiny` in INT8: the tokeniser's 2, 8 in each of 2 layers, the invention's 2
+LAYERS = 22  # Linears of `tiny` in INT8: the tokeniser's 2, 8 in each of 2 layers, the invention's 4
 
 
 @pytest.fixture(scope="module")
