@@ -141,8 +141,9 @@ class _Learner(Learner):
 
     def losses(self, step: int, index: int) -> Losses:
         schedule, device = self.config.train, self.team.device
-        # Seeded by the step: a resumed run sees the batches that it would have seen.
+        # Seeded by the step: a resumed run sees the batches that it would have seen, and drops the same.
         rng = np.random.default_rng([self.seed, step, index] if index else [self.seed, step])
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, step, index]).generate_state(1)[0]))
         with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bf16):
             if step < schedule.heads_first:
                 few = sample_motion(self.scenes.motion, schedule.motion_frames, rng)
