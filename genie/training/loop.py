@@ -88,6 +88,8 @@ def _train(
             del learner.scenes
         if crop_steps(config) <= step < all_steps(config):
             learner.heads_alone(begins=step == crop_steps(config))
+            if team.leads:
+                learner.save(run, step)  # ticking takes long; a run that begins here has saved nothing yet
             collect_frames(learner.model, dataroot, source, split.train, run / FRAMES, team, interrupt, seed=seed)
             if not team.any(interrupt.asked):
                 learner.frames = StreamFrames(run / FRAMES)

@@ -20,6 +20,7 @@ from genie.config import Config, load_config
 from genie.data.synth.config import SynthConfig
 from genie.data.synth.generate import generate
 from genie.model import CONFIDENCE_SHAPE, GenieDrive
+from genie.training import loop
 from genie.training.batches import sample_batch
 from genie.training.checkpoint import load_model, read_checkpoint, save_checkpoint
 from genie.training.loop import FRAMES, train
@@ -241,6 +242,23 @@ def test_training_on_frames_comes_last_changes_the_heads_alone_and_leaves_no_fil
     assert changed == {"invention", "motion"}
     assert read_checkpoint(tmp_path / "run/checkpoint.safetensors").step == 5
     assert not (tmp_path / "run" / FRAMES).exists()
+
+
+def test_a_run_that_is_cut_while_streams_are_ticked_goes_on(
+    town_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that begins there."""
+    frames = ("train.steps=0", "train.frame_steps=2", "train.frame_batch=4", "train.frame_columns=16")
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "collect_frames", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_training(small(*frames), town_root, tmp_path / "run")
+    assert run_training(small(*frames), town_root, tmp_path / "run", resume=True)
+    assert read_checkpoint(tmp_path / "run/checkpoint.safetensors").step == 2
 
 
 def test_a_run_begins_with_the_weights_that_it_is_given(town_root: Path, tmp_path: Path) -> None:
