@@ -126,8 +126,7 @@ class Invention(nn.Module):
         ground_goes_on, standing_goes_on, static = (
             option[:, :, block_of_cell(logits.device)] for option in (*options, static)
         )
-        continues = ring_of(position, side)
-        stands, lies = (take_rows(r.flatten(2), continues).unflatten(-1, (-1, HEIGHT)) for r in (standing, ground))
+        lies, stands = goes_on(position, side, standing, ground)
         if ground_stays:
             ground_goes_on = ground_goes_on | ((static >= STATIC[0]) & (static != FREE) & (lies != FREE))
         return torch.where(ground_goes_on, lies, torch.where(standing_goes_on, stands, static))
@@ -153,6 +152,21 @@ def block_of_cell(device: torch.device) -> Int[Tensor, " 16"]:
     """The block of 2x2 cells that each cell of a column is in."""
     i, j = np.divmod(np.arange(CELLS * CELLS), CELLS)
     return torch.from_numpy(i // 2 * 2 + j // 2).to(device)
+
+
+class GoesOn(NamedTuple):
+    """What invented columns show if ground, or what stands, goes on."""
+
+    ground: Int[Tensor, "B R 16 16"]
+    standing: Int[Tensor, "B R 16 16"]
+
+
+def goes_on(
+    position: Int[Tensor, "B R 2"], side: int, standing: Int[Tensor, "B G 16 16"], ground: Int[Tensor, "B G 16 16"]
+) -> GoesOn:
+    """Of columns outside a window, from the ring around it."""
+    ring = ring_of(position, side)
+    return GoesOn(*(take_rows(part.flatten(2), ring).unflatten(-1, (-1, HEIGHT)) for part in (ground, standing)))
 
 
 def ring_of(column: Int[Tensor, "... 2"], side: int) -> Int[Tensor, ...]:

@@ -28,7 +28,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     init: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Begin with these weights: edge, a checkpoint or a run folder of the same preset."),
+        typer.Option(help="Begin a new run with these weights: edge, a checkpoint or a run folder of the same preset."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:

@@ -86,14 +86,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, loaded: Loaded) -> None:
 
 
 def check_same_model(loaded: Loaded, wanted: ModelConfig, path: Path) -> None:
-    """A run can only be resumed with the model that began it."""
+    """A run can only be resumed, or begin, with weights of its own model."""
     if loaded.config.model == wanted:
         return
     have, want = to_tree(loaded.config.model), to_tree(wanted)
     differing = ", ".join(f"{k}: {have[k]} there, {want[k]} here" for k in have if have[k] != want[k])
     raise InputError(
         f"a checkpoint of another config ({differing})",
-        expected="the model config that began the run",
-        fix="resume with the config of the run folder, or train into another --out",
+        expected="the model config that this run has",
+        fix="take the config of that checkpoint (config.yaml in its run folder), or begin anew in another --out",
         path=path,
     )

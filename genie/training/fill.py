@@ -3,19 +3,15 @@
 An invented voxel is one of decoder.OPTIONS: ground or what stands goes on outwards, or a static class. The probability
 of a class sums over the options that show it, so that what is decoded has a gradient, end to end.
 
-Shapes: B batch, R invented columns of 16 cells and 16 heights, G ring columns (genie/ring.py), O options, S static
-classes.
+Shapes: B batch, R invented columns of 16 cells and 16 heights, O options, S static classes.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genie.columns import take_rows
 from genie.decoder import (
     FIRST_CLASS,
     GROUND_GOES_ON,
@@ -23,29 +19,13 @@ from genie.decoder import (
     PRIOR_LOGIT,
     STANDING_GOES_ON,
     STATIC,
+    GoesOn,
     block_of_cell,
-    ring_of,
 )
-from genie.grid import HEIGHT
 from perception.types import FREE
 
 # Showing a voxel of odds p gains intersection over union if p > IoU / (1 + IoU): 0.45 to 0.48 here, not a half.
 FREE_WEIGHT = 0.7
-
-
-class GoesOn(NamedTuple):
-    """What invented columns show if ground, or what stands, goes on."""
-
-    ground: Int[Tensor, "B R 16 16"]
-    standing: Int[Tensor, "B R 16 16"]
-
-
-def goes_on(
-    position: Int[Tensor, "B R 2"], side: int, standing: Int[Tensor, "B G 16 16"], ground: Int[Tensor, "B G 16 16"]
-) -> GoesOn:
-    """Of columns outside a window, from the ring around it."""
-    ring = ring_of(position, side)
-    return GoesOn(*(take_rows(part.flatten(2), ring).unflatten(-1, (-1, HEIGHT)) for part in (ground, standing)))
 
 
 def unlearned(device: torch.device) -> Float[Tensor, " O"]:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from genie.attention import KeysValues
 from genie.columns import Window, take_rows, warp_columns, whole_grid
 from genie.config import TrainConfig
+from genie.decoder import goes_on
 from genie.grid import COLUMNS, HEIGHT
 from genie.model import GenieDrive
 from genie.motion import measured_displacement
 from genie.observation import HALF_LENGTH, HALF_WIDTH, HEADING, KIND, SCALARS
 from genie.ring import ring_cells
 from genie.training.batches import Batch, MotionBatch
-from genie.training.fill import fill_likelihood, fill_overlap, goes_on, unlearned
+from genie.training.fill import fill_likelihood, fill_overlap, unlearned
 from genie.training.stream_frames import FrameBatch
 
 SHARPNESS = 6.0  # of the softened overlap, a footprint

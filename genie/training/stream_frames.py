@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
+from calib.errors import InputError
 from genie.data.scenes import Scene, load_scenes
 from genie.decoder import EXTENDED, PAD, choose_columns
-from genie.gated_state import GatedState
 from genie.gated_stream import gated_moments
 from genie.grid import CELLS, COLUMNS, HEIGHT
 from genie.inputs import model_inputs
@@ -40,7 +40,7 @@ from perception.workers import Workers
 
 FIRST, EVERY = 10, 3  # frames: by then something is remembered; neighbours are alike
 STYLES = ("as-is", "annotated")  # annotated: genie.training.annotated
-CHOSEN, KEPT = 1280, 256  # columns that a tick invents, and of how many of them it is kept what they will show
+KEPT = 256  # of the columns that a tick invents, of how many it is kept what they will show
 UNKNOWN = 255  # class id of what is never seen
 
 
@@ -113,12 +113,17 @@ def collect(model: GenieDrive, scene: Scene, style: str, folder: Path, index: in
         index: of the scene among all: what is random about it follows from this and the seed.
 
     Raises:
-        ValueError: the scene has no annotations.
+        InputError: the scene has no annotations.
     """
     if folder.is_dir():
         return
     if scene.tracks is None:
-        raise ValueError(f"{scene.sequence.name} has no annotations")
+        raise InputError(
+            f"{scene.sequence.name} has no annotations",
+            expected="the v1.0-* tables beside the labels",
+            fix="train on a data root with tables",
+            path=scene.sequence.source,
+        )
     sequence, tracks = scene.sequence, scene.tracks
     if style == "annotated":
         tracks = annotate(tracks, np.random.default_rng([seed, index, 0]))
@@ -143,7 +148,21 @@ def _frames(
     with torch.inference_mode():
         for t, moment in enumerate(gated_moments(model, seen), start=-1):
             if t >= FIRST and t % EVERY == 0 and np.isfinite(prepared.trajectory[t]).all():
-                yield _kept(moment.state, seen[t], prepared, t, rng, mirrored=mirrored)
+                flip = FLIP if mirrored else np.ones(3, np.float32)
+                trajectory = prepared.trajectory[t] * flip
+                position = _invented(trajectory, model.config.invented, rng)
+                ring = model_inputs(seen[t])
+                yield FrameArrays(
+                    moment.state.tokens.half().numpy(),
+                    seen[t].objects,
+                    seen[t].ego_velocity,
+                    prepared.displacement[t] * flip,
+                    prepared.known[t],
+                    position.astype(np.int16),
+                    _coming(prepared, t, trajectory, position, mirrored=mirrored),
+                    as_voxels(ring["border_standing"]),
+                    as_voxels(ring["border_ground"]),
+                )
 
 
 def _as_seen(scene: ObservedScene) -> ObservedScene:
@@ -153,36 +172,11 @@ def _as_seen(scene: ObservedScene) -> ObservedScene:
     )
 
 
-def _kept(
-    state: GatedState,
-    scene: ObservedScene,
-    prepared: TrainingScene,
-    t: int,
-    rng: np.random.Generator,
-    *,
-    mirrored: bool,
-) -> FrameArrays:
-    flip = FLIP if mirrored else np.ones(3, np.float32)
-    trajectory = prepared.trajectory[t] * flip
-    position = _invented(trajectory)[rng.permutation(CHOSEN)[:KEPT]]
-    ring = model_inputs(scene)
-    return FrameArrays(
-        state.tokens.half().numpy(),
-        scene.objects,
-        scene.ego_velocity,
-        prepared.displacement[t] * flip,
-        prepared.known[t],
-        position.astype(np.int16),
-        _coming(prepared, t, trajectory, position, mirrored=mirrored),
-        as_voxels(ring["border_standing"]),
-        as_voxels(ring["border_ground"]),
-    )
-
-
-def _invented(trajectory: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Columns that a tick invents on that way, [CHOSEN, 2]."""
-    chosen = choose_columns(torch.from_numpy(trajectory), CHOSEN).numpy()
-    return np.stack(np.divmod(chosen, EXTENDED), axis=-1) - PAD
+def _invented(trajectory: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some of the `count` columns that a tick invents on that way, [R, 2]."""
+    chosen = choose_columns(torch.from_numpy(trajectory), count).numpy()
+    position: NDArray[np.int64] = np.stack(np.divmod(chosen, EXTENDED), axis=-1) - PAD
+    return position[rng.permutation(count)[:KEPT]]
 
 
 def _coming(
@@ -209,10 +203,21 @@ def _coming(
 
 
 class StreamFrames:
-    """All frames below a folder."""
+    """All frames below a folder.
+
+    Raises:
+        InputError: there are none.
+    """
 
     def __init__(self, folder: Path) -> None:
         streams = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        if not streams:
+            raise InputError(
+                "no frame to train on",
+                expected=f"streams that last 3 s beyond their frame {FIRST}",
+                fix="train on longer scenes, or with train.frame_steps=0",
+                path=folder,
+            )
         self._streams = [
             FrameArrays(*(np.load(path / f"{name}.npy", mmap_mode="r") for name in FrameArrays._fields))
             for path in streams
@@ -225,7 +230,7 @@ class StreamFrames:
 
     def sample(self, count: int, columns: int, rng: np.random.Generator) -> FrameBatch:
         """Frames of random streams and instants, and in each so many of the invented columns, the same for all."""
-        some = rng.permutation(KEPT)[:columns]
+        some = rng.permutation(self._streams[0].position.shape[1])[:columns]
         rows = []
         for chosen in rng.integers(len(self), size=count):
             row = FrameArrays(*(part[self._at[chosen]] for part in self._streams[self._of[chosen]]))

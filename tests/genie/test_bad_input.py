@@ -114,7 +114,7 @@ COMMANDS: dict[str, Callable[[Path], tuple[object, ...]]] = {
 }
 
 
-def check(outcome: Outcome, *said: object) -> None:
+def assert_refused(outcome: Outcome, *said: object) -> None:
     assert outcome.code == 2, outcome
     assert "Traceback" not in outcome.out + outcome.err
     for part in (*said, "expected:", "to do:"):
@@ -127,7 +127,7 @@ def check(outcome: Outcome, *said: object) -> None:
 def test_damaged_data_is_named(root: Path, geniedrive: Callable[..., Outcome], damage: str, command: str) -> None:
     spoil, said = DAMAGE[damage]
     path = spoil(root)
-    check(geniedrive(*COMMANDS[command](root)), path, said)
+    assert_refused(geniedrive(*COMMANDS[command](root)), path, said)
 
 
 def test_the_same_commands_succeed_on_whole_data(root: Path, geniedrive: Callable[..., Outcome]) -> None:
@@ -141,40 +141,40 @@ def test_wrong_dataroot(tmp_path: Path, geniedrive: Callable[..., Outcome], comm
     commands = {**COMMANDS, "stream": lambda root: ("eval", "--dataroot", root, "--model", "copy")}
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty"):
-        check(geniedrive(*commands[command](folder)), folder)
+        assert_refused(geniedrive(*commands[command](folder)), folder)
 
 
 def test_a_missing_label_is_named(root: Path, geniedrive: Callable[..., Outcome]) -> None:
     path = remove(some_label(root))
-    check(geniedrive(*COMMANDS["eval"](root)), path.parent.name, "labels.npz")
+    assert_refused(geniedrive(*COMMANDS["eval"](root)), path.parent.name, "labels.npz")
 
 
 def test_truncated_stream(root: Path, geniedrive: Callable[..., Outcome]) -> None:
     path = truncate(root / "stream" / f"{SCENE}.npz")
-    check(geniedrive("eval", "--dataroot", root, "--model", "copy"), path, "truncated")
+    assert_refused(geniedrive("eval", "--dataroot", root, "--model", "copy"), path, "truncated")
 
 
 @pytest.mark.parametrize("source", ["stream", "occ3d"])
 def test_unknown_scene_lists_those_there_are(root: Path, geniedrive: Callable[..., Outcome], source: str) -> None:
     arguments = ("eval", "--dataroot", root, "--source", source, "--model", "copy", "--scenes", f"{SCENE},scene-9999")
-    check(geniedrive(*arguments), "scene-9999", SCENE, root)
+    assert_refused(geniedrive(*arguments), "scene-9999", SCENE, root)
 
 
 def test_a_protocol_of_the_other_source(root: Path, geniedrive: Callable[..., Outcome]) -> None:
     arguments = ("eval", "--dataroot", root, "--source", "stream", "--protocol", "occworld", "--model", "copy")
-    check(geniedrive(*arguments), "occworld", "stream+5")
+    assert_refused(geniedrive(*arguments), "occworld", "stream+5")
 
 
 def test_a_model_that_is_not_there(root: Path, geniedrive: Callable[..., Outcome]) -> None:
     missing = root / "no-such-run"
-    check(geniedrive("eval", "--dataroot", root, "--model", missing), missing, "ego-warp")
+    assert_refused(geniedrive("eval", "--dataroot", root, "--model", missing), missing, "ego-warp")
 
 
 def test_an_error_leaves_an_older_result_alone(root: Path, geniedrive: Callable[..., Outcome]) -> None:
     truncate(some_label(root))
     result = root.parent / "result.json"
     result.write_text("{}")
-    check(geniedrive(*COMMANDS["eval"](root), "--json", result))
+    assert_refused(geniedrive(*COMMANDS["eval"](root), "--json", result))
     assert result.read_text() == "{}"
 
 
@@ -182,4 +182,4 @@ def test_as_a_process(tmp_path: Path) -> None:
     """Once through the real entry point: the exit code and the streams are what a shell sees."""
     command = [sys.executable, "-m", "genie.cli.main", "data", "info", str(tmp_path / "nowhere")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    check(Outcome(done.returncode, done.stdout, done.stderr), tmp_path / "nowhere")
+    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), tmp_path / "nowhere")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from genie.border import AROUND, around_border, border_rows, read_columns
-from genie.decoder import FIRST_CLASS, GROUND_GOES_ON, OPTIONS, STANDING_GOES_ON, STATIC, Invention
+from genie.decoder import FIRST_CLASS, GROUND_GOES_ON, OPTIONS, STANDING_GOES_ON, STATIC, GoesOn, Invention, goes_on
 from genie.inputs import model_inputs
 from genie.observation import observe, start_observer
 from genie.rows import as_voxels
-from genie.training.fill import GoesOn, fill_likelihood, fill_overlap, goes_on
+from genie.training.fill import fill_likelihood, fill_overlap
 from perception.types import CLASS_NAMES, FREE, GRID, Occupancy, SensorFrame
 
 ROAD, WALK = (CLASS_NAMES.index(name) for name in ("driveable_surface", "sidewalk"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from calib.errors import InputError
 from calib.transforms import inverse
 from genie.config import ModelConfig
 from genie.data.scenes import Scene, load_scenes
@@ -107,3 +108,8 @@ def test_a_stream_that_was_cut_while_it_was_written_is_made_again(
     collect(model, scene, "as-is", tmp_path / "frames/one", 0, 0)
     batch = StreamFrames(tmp_path / "frames").sample(2, 16, np.random.default_rng(0))
     assert batch.tokens.shape == (2, 2500, 32) and batch.truth.shape == (2, 16, 16, 16)
+
+
+def test_streams_that_are_too_short_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no frame to train on[\s\S]*train.frame_steps=0"):
+        StreamFrames(tmp_path)
