@@ -51,15 +51,13 @@ def compute_losses(model: GenieDrive, batch: Batch, config: TrainConfig) -> Loss
     objects = batch.objects[:, 0]
     motion = model.motion(objects, batch.ego_velocity, tokens, window).displacement
     more = head_losses(model, batch.more, config)
-    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known)
-    error, weight = motion_error(motion, objects, batch.displacement, batch.known)
-    measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
+    moved = _of_motion(motion, objects, batch.displacement, batch.known)
     fill, copied = _fill(model, batch, tokens, side)
     ego = model.trajectory(batch.ego_velocity, batch.ego_acceleration, batch.command, tokens)
     trajectory = _where_known(ego, batch.trajectory)
-    own = config.motion_weight * motion_loss + config.fill_weight * fill + config.trajectory_weight * trajectory
+    own = config.motion_weight * moved.loss + config.fill_weight * fill + config.trajectory_weight * trajectory
     total = own + more.total
-    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, trajectory)
+    return Losses(total, moved.error, moved.measured, fill, copied, trajectory)
 
 
 def head_losses(model: GenieDrive, batch: MotionBatch, config: TrainConfig) -> Losses:
@@ -67,28 +65,24 @@ def head_losses(model: GenieDrive, batch: MotionBatch, config: TrainConfig) -> L
     motion = model.motion(batch.objects, batch.ego_velocity).displacement
     ego = model.trajectory(batch.ego_velocity, batch.ego_acceleration, batch.command)
     trajectory = _where_known(ego, batch.trajectory)
-    motion_loss = _motion_loss(motion, batch.objects, batch.displacement, batch.known)
-    error, weight = motion_error(motion, batch.objects, batch.displacement, batch.known)
-    measured, _ = motion_error(measured_displacement(batch.objects), batch.objects, batch.displacement, batch.known)
+    moved = _of_motion(motion, batch.objects, batch.displacement, batch.known)
     nothing = trajectory.new_zeros(())
-    total = config.motion_weight * motion_loss + config.trajectory_weight * trajectory
-    return Losses(total, _mean(error, weight), _mean(measured, weight), nothing, nothing, trajectory)
+    total = config.motion_weight * moved.loss + config.trajectory_weight * trajectory
+    return Losses(total, moved.error, moved.measured, nothing, nothing, trajectory)
 
 
 def frame_losses(model: GenieDrive, batch: FrameBatch, config: TrainConfig) -> Losses:
     """Of what is invented and moved, from tokens as they come on the car; the ego's way is not told anew."""
     objects, window = batch.objects, whole_grid(len(batch.objects), batch.objects.device)
     motion = model.motion(objects, batch.ego_velocity, batch.tokens, window).displacement
-    motion_loss = _motion_loss(motion, objects, batch.displacement, batch.known)
-    error, weight = motion_error(motion, objects, batch.displacement, batch.known)
-    measured, _ = motion_error(measured_displacement(objects), objects, batch.displacement, batch.known)
+    moved = _of_motion(motion, objects, batch.displacement, batch.known)
     shown = goes_on(batch.position, COLUMNS, batch.standing, batch.ground)
     logits = model.invention(batch.tokens, COLUMNS, batch.position)
     fill = fill_likelihood(logits, shown, batch.truth)
     copied = fill_likelihood(unlearned(logits.device).expand_as(logits), shown, batch.truth)
     fill_loss = fill + config.overlap_weight * fill_overlap(logits, shown, batch.truth)
-    total = config.motion_weight * motion_loss + config.fill_weight * fill_loss
-    return Losses(total, _mean(error, weight), _mean(measured, weight), fill, copied, total.new_zeros(()))
+    total = config.motion_weight * moved.loss + config.fill_weight * fill_loss
+    return Losses(total, moved.error, moved.measured, fill, copied, total.new_zeros(()))
 
 
 def _past(model: GenieDrive, batch: Batch, frames: list[Tensor], window: Window) -> tuple[list[KeysValues], Tensor]:
@@ -113,6 +107,21 @@ def motion_error(displacement: Tensor, objects: Tensor, truth: Tensor, known: Te
     error = (wrong.square().sum(-1) + 1e-6).sqrt()
     size = objects[..., SCALARS.stop - 1].exp().sqrt()  # square root of the cells covered
     return error, known * size.unsqueeze(1)
+
+
+class _Moved(NamedTuple):
+    """loss: what is minimised. error, and measured beside it: mean distances (m)."""
+
+    loss: Tensor
+    error: Tensor
+    measured: Tensor
+
+
+def _of_motion(displacement: Tensor, objects: Tensor, truth: Tensor, known: Tensor) -> _Moved:
+    error, weight = motion_error(displacement, objects, truth, known)
+    measured, _ = motion_error(measured_displacement(objects), objects, truth, known)
+    loss = _motion_loss(displacement, objects, truth, known)
+    return _Moved(loss, _mean(error, weight), _mean(measured, weight))
 
 
 def _motion_loss(displacement: Tensor, objects: Tensor, truth: Tensor, known: Tensor) -> Tensor:
