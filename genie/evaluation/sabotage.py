@@ -13,7 +13,7 @@ from genie.forecaster import Forecaster
 from genie.gate import ChangeGate, Selection
 from genie.gate_input import GateInput
 from genie.gated_forecaster import GatedForecaster
-from genie.gated_state import ColumnFacts, Slots
+from genie.gated_state import ColumnFacts, GatedState, N
 from genie.model import GenieDrive
 from genie.model_forecaster import ModelForecaster
 from perception.types import SensorFrame
@@ -31,16 +31,16 @@ class _Reordered(nn.Module):
         return selection._replace(order=self._reorder(selection.order))
 
 
-class _WithMemory(GatedForecaster):
-    """Before every tick something happens to the fused memory."""
+class _Damaged(GatedForecaster):
+    """Before every tick something happens to what the stream carries."""
 
-    def __init__(self, model: GenieDrive, name: str, damage: Callable[[Slots], Slots]) -> None:
+    def __init__(self, model: GenieDrive, name: str, damage: Callable[[GatedState], GatedState]) -> None:
         self._damage = damage
         super().__init__(model, name)
 
     def observe(self, frame: SensorFrame) -> None:
         super().observe(frame)
-        self._state = self._state._replace(memory=self._damage(self._state.memory))
+        self._state = self._damage(self._state)
 
 
 class _EgoStands(GatedForecaster):
@@ -73,12 +73,40 @@ def _with_gate(model: GenieDrive, name: str, reorder: Callable[[Tensor], Tensor]
 
 
 def _zeroed_memory(model: GenieDrive, name: str) -> Forecaster:
-    return _WithMemory(model, name, lambda memory: memory._replace(tokens=torch.zeros_like(memory.tokens)))
+    return _Damaged(model, name, lambda state: _with_memory(state, torch.zeros_like))
 
 
 def _shuffled_memory(model: GenieDrive, name: str) -> Forecaster:
-    order = torch.randperm(model.config.gate.slots, generator=torch.Generator().manual_seed(0))
-    return _WithMemory(model, name, lambda memory: memory._replace(tokens=memory.tokens[order]))
+    order = _shuffled(model.config.gate.slots)
+    return _Damaged(model, name, lambda state: _with_memory(state, lambda tokens: tokens[order]))
+
+
+def _zeroed_cache(model: GenieDrive, name: str) -> Forecaster:
+    return _Damaged(model, name, lambda state: _with_cache(state, torch.zeros_like))
+
+
+def _shuffled_cache(model: GenieDrive, name: str) -> Forecaster:
+    """Each column has the tokens, keys and values of another."""
+    order = _shuffled(N)
+    return _Damaged(model, name, lambda state: _with_cache(state, lambda kept: kept[order]))
+
+
+def _with_memory(state: GatedState, damage: Callable[[Tensor], Tensor]) -> GatedState:
+    return state._replace(memory=state.memory._replace(tokens=damage(state.memory.tokens)))
+
+
+def _with_cache(state: GatedState, damage: Callable[[Tensor], Tensor]) -> GatedState:
+    """What is kept of columns that are not computed anew. Where they are and what was in them is not touched."""
+    return state._replace(
+        keys=tuple(damage(keys) for keys in state.keys),
+        values=tuple(damage(values) for values in state.values),
+        encoded=damage(state.encoded),
+        tokens=damage(state.tokens),
+    )
+
+
+def _shuffled(count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 # By name; each takes a model, which it may change, and the name of the forecaster.
@@ -87,6 +115,8 @@ SABOTAGES: dict[str, Callable[[GenieDrive, str], Forecaster]] = {
     "least-surprising": _least_surprising,
     "zeroed-memory": _zeroed_memory,
     "shuffled-memory": _shuffled_memory,
+    "zeroed-cache": _zeroed_cache,
+    "shuffled-cache": _shuffled_cache,
     "ego-stands": _EgoStands,
     "no-history": _NoHistory,
 }

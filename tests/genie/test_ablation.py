@@ -86,6 +86,27 @@ def test_a_sabotaged_gate_computes_as_many_other_columns(model: GenieDrive, scen
     assert (computed[0] & computed[1]).sum() < 0.5 * computed[0].sum()
 
 
+@pytest.mark.parametrize("name", ["zeroed-memory", "shuffled-memory", "zeroed-cache", "shuffled-cache"])
+def test_damage_to_what_is_kept_reaches_the_tokens_and_not_the_gate(
+    model: GenieDrive, scenes: list[Scene], name: str
+) -> None:
+    tokens, computed = [], []
+    for each in ("all", name):
+        (row,) = [a for a in ABLATIONS if a.name == each]
+        forecaster = forecaster_of(row, model)
+        assert isinstance(forecaster, GatedForecaster)
+        for t in range(5):
+            forecaster.observe(scenes[0].sequence.frame(t))
+        forecaster.run_pending(None)
+        tokens.append(forecaster._state.tokens)
+        computed.append(forecaster.computed_columns())
+    assert (computed[0] == computed[1]).all() and not computed[0].all()
+    differ = (tokens[0] - tokens[1]).abs().amax(dim=1) > 1e-6
+    assert differ[torch.from_numpy(computed[0])].any(), "what is computed does not read it"
+    most_that_is_kept = differ[torch.from_numpy(~computed[0])].float().mean() > 0.5
+    assert most_that_is_kept == name.endswith("cache"), "the memory reaches what has been computed since"
+
+
 def test_no_row_changes_the_model(model: GenieDrive) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for row in ABLATIONS:
