@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from calib.errors import CheckFailed, InputError
 from deploy.bundle_files import verify_bundle
 from deploy.golden import GOLDEN_FILE, read_golden, record
+from deploy.graph_runtime import Runtime
 from deploy.orin.archive import Index, write_archive
 from deploy.orin.check import compare_golden
-from deploy.runtime import OnnxRuntime, Runtime
+from deploy.runtime import OnnxRuntime
 from deploy.spec import MANIFEST_FILE
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.graph_runtime import Array
 from deploy.pipeline import poses_of, tick_inputs
-from deploy.runtime import Array, OnnxRuntime
+from deploy.runtime import OnnxRuntime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY
 from genie.forecaster import EgoPlan, ForecastResult
 from genie.observation import ObservedScene, observe, start_observer

@@ -26,7 +26,7 @@ import numpy as np
 
 from calib.errors import InputError
 from calib.files import atomic_path
-from deploy.runtime import Runtime
+from deploy.graph_runtime import Runtime
 from deploy.spec import CONFIDENCE, LINK, REFRESH, ROWS, STATE_IN, TRAJECTORY, Manifest
 from genie.buckets import START, BucketState
 

@@ -1,6 +1,7 @@
-"""What all runtimes of exported graphs have in common: buffers by name, and the host's part of the gate.
+"""What a runtime of a tick is, and what all of exported graphs have in common.
 
-How a graph runs, and where the state lies, is the subclass's: deploy.runtime (ONNX Runtime), deploy.runtime_trt.
+That is buffers by name and the host's part of the gate. How a graph runs, and where the state lies, is the subclass's:
+deploy.runtime (ONNX Runtime), deploy.runtime_trt.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,14 +17,43 @@ from calib.errors import InputError
 from deploy.spec import GATE, NEEDED, OUTPUTS, REFRESH, STATE_IN, STATE_OUT, TICK, Manifest, TensorSpec, tick_of
 from genie.buckets import START, BucketState, choose_bucket, refresh_due
 
-if TYPE_CHECKING:
-    from deploy.runtime import Runtime
-
 Array = np.ndarray[Any, Any]
 
 
+class Runtime(Protocol):
+    """The graphs of a tick (or the model itself) with their state."""
+
+    def reset(self) -> None:
+        """Forgets the stream."""
+        ...
+
+    def tick(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs once and advances the state.
+
+        Args:
+            inputs: all that deploy.pipeline.tick_inputs tells, by name.
+
+        Returns:
+            rows, trajectory and confidence of the forecast, by name. They may be overwritten by the next tick: copy
+            what is kept.
+        """
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """The state after the last tick, by name without prefix; as short-lived as the outputs."""
+        ...
+
+    def bucket(self) -> BucketState:
+        """Of the last tick; genie.buckets.START before the first, and of the dense form."""
+        ...
+
+    def adopt(self, other: Runtime) -> None:
+        """Goes on from the state of another runtime of the same form."""
+        ...
+
+
 class GraphRuntime(ABC):
-    """See deploy.runtime.Runtime for what the methods promise.
+    """See Runtime for what the methods promise.
 
     A gated bundle has a graph for each bucket; the host chooses by one integer of the gate. The state is held twice:
     a tick reads one set and writes the other.

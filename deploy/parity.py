@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.runtime import Array, Runtime
+from deploy.graph_runtime import Array, Runtime
 from deploy.spec import CONFIDENCE, ROWS, TRAJECTORY, ParityLimits
 from genie.rows import as_voxels
 from perception.metrics import ConfusionTable, confusion_table, mean_iou

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deploy.graph_runtime import Runtime
 from deploy.parity import Check
 from deploy.parity_stream import check_length, true_future
 from deploy.pipeline import tick_inputs
-from deploy.runtime import Runtime
 from deploy.spec import ROWS, ParityLimits
 from genie.data.sequence import Sequence
 from genie.observation import observe, start_observer

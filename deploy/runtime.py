@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import onnxruntime
 
 from calib.errors import InputError
 from deploy.bundle_files import verify_bundle
-from deploy.graph_runtime import GraphRuntime, check_ends, tensors
+from deploy.graph_runtime import Array, GraphRuntime, Runtime, check_ends, tensors
 from deploy.spec import STATE_IN, STATE_OUT, GraphSpec, TensorSpec
-from genie.buckets import BucketState
 
-Array = np.ndarray[Any, Any]
 BACKENDS = {"ort": "ONNX Runtime, CPU", "trt": "TensorRT, GPU"}
 _STATE = (STATE_IN, STATE_OUT)
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int32)": "int32", "tensor(int64)": "int64",
     "tensor(uint8)": "uint8",
 }  # fmt: skip
-
-
-class Runtime(Protocol):
-    """The graphs of a tick (or the model itself) with their state."""
-
-    def reset(self) -> None:
-        """Forgets the stream."""
-        ...
-
-    def tick(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Runs once and advances the state.
-
-        Args:
-            inputs: all that deploy.pipeline.tick_inputs tells, by name.
-
-        Returns:
-            rows, trajectory and confidence of the forecast, by name. They may be overwritten by the next tick: copy
-            what is kept.
-        """
-        ...
-
-    def state(self) -> dict[str, Array]:
-        """The state after the last tick, by name without prefix; as short-lived as the outputs."""
-        ...
-
-    def bucket(self) -> BucketState:
-        """Of the last tick; genie.buckets.START before the first, and of the dense form."""
-        ...
-
-    def adopt(self, other: Runtime) -> None:
-        """Goes on from the state of another runtime of the same form."""
-        ...
 
 
 def open_runtime(bundle: Path, backend: str = "ort", *, threads: int = 2) -> GraphRuntime:

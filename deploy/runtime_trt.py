@@ -19,14 +19,12 @@ from calib.errors import InputError
 from deploy.bundle_files import verify_bundle
 from deploy.engine import engine_path, load_plan, load_tensorrt, target_of
 from deploy.engine_stamp import BUILD
-from deploy.graph_runtime import Array, GraphRuntime, check_ends, tensors
+from deploy.graph_runtime import Array, GraphRuntime, Runtime, check_ends, tensors
 from deploy.runtime_cuda import CapturedGraph, Gpu, open_gpu
 from deploy.spec import GATE, STATE_IN, STATE_OUT, GraphSpec, TensorSpec
 
 if TYPE_CHECKING:
     import tensorrt
-
-    from deploy.runtime import Runtime
 
 
 @dataclass
@@ -43,7 +41,7 @@ class _Step:
 
 
 class TensorRtRuntime(GraphRuntime):
-    """See deploy.runtime.Runtime. Any thread may call, one at a time."""
+    """See deploy.graph_runtime.Runtime. Any thread may call, one at a time."""
 
     def __init__(self, bundle: Path, api: ModuleType, gpu: Gpu) -> None:
         """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from calib.errors import InputError
 from deploy.golden import read_golden
+from deploy.graph_runtime import Runtime
 from deploy.orin.check import compare_golden
-from deploy.runtime import Runtime
 from deploy.spec import Manifest
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from calib.errors import InputError
+from deploy.graph_runtime import Runtime
 from deploy.graphs import dense_state, gated_state, graphs_of
 from deploy.half import as_carried
-from deploy.runtime import Runtime
 from deploy.spec import GATE, NEEDED, OUTPUTS, REFRESH, STATE_IN, STATE_OUT, TICK, WEIGHTS_FILE, Manifest, tick_of
 from genie.buckets import START, BucketState, choose_bucket, refresh_due
 from genie.model import GenieDrive
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 
 class TorchRuntime:
-    """See deploy.runtime.Runtime. Runs in torch's own number of threads."""
+    """See deploy.graph_runtime.Runtime. Runs in torch's own number of threads."""
 
     def __init__(self, model: GenieDrive, form: str = "gated", most_columns: int | None = None) -> None:
         self.most_columns = most_columns

@@ -18,8 +18,9 @@ import numpy as np
 
 from calib.errors import CheckFailed, InputError
 from deploy.golden import GOLDEN_FILE, GoldenTick, Recorded, read_golden
+from deploy.graph_runtime import Runtime
 from deploy.parity import Check, Comparison, ParityReport, run_tick
-from deploy.runtime import Runtime, open_runtime
+from deploy.runtime import open_runtime
 from deploy.spec import GATE, Manifest, read_manifest
 
 LATENCY_MS = 100.0  # observations come 10 times a second: each is answered before the next

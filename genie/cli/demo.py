@@ -40,7 +40,8 @@ def demo(
     # tiny: 0.2 against 1.7 training steps per second).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from genie.cli.demo_stages import Demo, DemoConfig, Interrupted, stages_of
+    from genie.cli.demo_run import Demo, DemoConfig
+    from genie.cli.demo_stages import Interrupted, stages_of
     from genie.cli.stage import Ledger, run_stages
 
     usual = DemoConfig()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from calib.files import write_text
 
 if TYPE_CHECKING:
-    from genie.cli.demo_stages import Demo
+    from genie.cli.demo_run import Demo
     from genie.cli.stage import Done
     from genie.evaluation.html import Card, Picture
 
@@ -41,7 +41,7 @@ ROS_NOTE = (
 
 def write_report(demo: Demo) -> str:
     """Draws and writes both; the picture is of the busiest window."""
-    from genie.cli.demo_stages import read_metrics
+    from genie.cli.demo_run import read_metrics
     from genie.cli.demo_table import read_scores
     from genie.cli.stage import read_ledger
     from genie.evaluation import pictures

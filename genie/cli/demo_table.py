@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from calib.files import write_json
 
 if TYPE_CHECKING:
-    from genie.cli.demo_stages import Demo
+    from genie.cli.demo_run import Demo
     from genie.evaluation.rollout import Evaluation
     from genie.evaluation.showcase import Shown
 

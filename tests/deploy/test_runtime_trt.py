@@ -21,8 +21,9 @@ import pytest
 from calib.errors import InputError
 from deploy.engine import build, engine_path, target_of
 from deploy.engine_stamp import read_stamp
+from deploy.graph_runtime import Runtime
 from deploy.pipeline import Pipeline, tick_inputs
-from deploy.runtime import OnnxRuntime, Runtime, open_runtime
+from deploy.runtime import OnnxRuntime, open_runtime
 from deploy.runtime_cuda import Gpu
 from deploy.runtime_trt import TensorRtRuntime
 from deploy.spec import CONFIDENCE, OUTPUTS, ROWS, TRAJECTORY, read_manifest

@@ -13,7 +13,7 @@ import pytest
 from calib.errors import InputError
 from calib.transforms import se3_from_xyz_yaw
 from genie.baselines import EgoWarpForecaster
-from genie.cli.demo_stages import Demo, DemoConfig
+from genie.cli.demo_run import Demo, DemoConfig
 from genie.cli.demo_table import pooled
 from genie.cli.stage import LEDGER, Ledger, Stage, run_stages
 from genie.data.scenes import Scene, load_scenes
