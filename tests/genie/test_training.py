@@ -41,7 +41,7 @@ SMALL = [
 def town_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three scenes, no longer than a run needs: each run prepares them anew."""
     root = tmp_path_factory.mktemp("short") / "data"
-    generate(root, SynthConfig(scenes=3, seconds=5.0, seed=5))
+    generate(root, SynthConfig(scenes=3, seconds=4.5, seed=5))
     return root
 
 
