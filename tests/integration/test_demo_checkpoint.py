@@ -18,8 +18,6 @@ from deploy.forecaster import BundleForecaster
 from genie.baselines import EgoWarpForecaster
 from genie.checkpoint_forecaster import load_forecaster
 from genie.data.scenes import Scene, choose_scenes, load_scenes
-from genie.data.synth.config import SynthConfig
-from genie.data.synth.generate import generate
 from genie.evaluation.report import to_json
 from genie.evaluation.rollout import evaluate
 from genie.forecaster import Forecaster
@@ -57,11 +55,9 @@ def mini(mini_root: Path) -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
-    """Three towns of a seed that no run of this project trains on."""
-    root = tmp_path_factory.mktemp("held_out") / "data"
-    generate(root, SynthConfig(scenes=3, seconds=15.0, seed=977), jobs=2)
-    return list(load_scenes(root, "stream", choose_scenes(root, "stream")))
+def synthetic(synth_root: Path) -> list[Scene]:
+    """Four towns of a seed that no run of this project trains on."""
+    return list(load_scenes(synth_root, "stream", choose_scenes(synth_root, "stream")))
 
 
 @pytest.fixture(scope="module")
