@@ -136,6 +136,17 @@ def test_the_table_holds_what_was_measured(results: dict[str, Evaluation]) -> No
     assert benchmark.told in text
 
 
+def test_a_verdict_says_what_of_a_claim_is_reached_accuracy_included(results: dict[str, Evaluation]) -> None:
+    benchmark = read_benchmark(REPOSITORY / "docs/benchmarks/tick.json")
+    dense = to_json(results["dense"])
+    for factor, accuracy in ((0.99, "reached: speed, compute, accuracy; "), (0.97, "not reached: memory, accuracy")):
+        worse = json.loads(json.dumps(dense))
+        worse["horizons"]["3.0"]["miou"] *= factor  # the article loses 1.9 %
+        text = ablation_markdown({"dense": dense, "gate": worse}, benchmark, ["of a test"])
+        (row,) = [line for line in text.splitlines() if line.startswith("| change-triggered")]
+        assert accuracy in row and f"mIoU +0.00/+0.00/{100 * factor - 100:+.2f} %" in row
+
+
 def test_times_of_another_preset_are_not_put_beside_it(monkeypatch: pytest.MonkeyPatch, synth_root: Path) -> None:
     benchmark = REPOSITORY / "docs/benchmarks/tick.json"
     options = {"--model": GOLDEN, "--dataroot": synth_root, "--out": "nowhere", "--bench": benchmark}
