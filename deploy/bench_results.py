@@ -11,7 +11,7 @@ import numpy as np
 from deploy.bench import TICK, TOTAL, BundleTimes
 from deploy.bench_macs import CacheBytes, cache_of_tick, macs_of_tick
 from deploy.bench_scaling import ONE_BUCKET, Scaling
-from genie.variants import DENSE, GATED, MEMORY, OFF, Variant
+from genie.variants import DENSE, GATED, MEMORY, OFF, Variant, reached
 from perception.types import HORIZONS_S
 
 
@@ -202,14 +202,12 @@ class Verdict:
 
     @property
     def reached(self) -> str:
-        pairs = {
-            "speed": self.speed >= self.claim.speed,
-            "memory": self.memory >= self.claim.memory,
-            "compute": self.compute >= self.claim.compute,
-        }
-        yes, no = ([name for name, ok in pairs.items() if ok is wanted] for wanted in (True, False))
-        return "; ".join(
-            part for part in (yes and f"reached: {', '.join(yes)}", no and f"not reached: {', '.join(no)}") if part
+        return reached(
+            {
+                "speed": self.speed >= self.claim.speed,
+                "memory": self.memory >= self.claim.memory,
+                "compute": self.compute >= self.claim.compute,
+            }
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ VARIANTS = (
     Variant("all-heads", "all four", gate={"head_share": _FEWER_HEADS}),
 )
 VARIANT_OF = {v.name: v for v in VARIANTS}
+_REACHED = {"reached": True, "not reached": False}
 
 
 def variants_named(names: Sequence[str]) -> list[Variant]:
@@ -68,3 +69,9 @@ def as_variant(model: GenieDrive, variant: Variant) -> GenieDrive:
     other = GenieDrive(dataclasses.replace(model.config, gate=gate))
     other.load_state_dict(model.state_dict())
     return other.eval()
+
+
+def reached(parts: Mapping[str, bool]) -> str:
+    """What of a claim is reached, and what is not, in words."""
+    groups = {word: [name for name, ok in parts.items() if ok is wanted] for word, wanted in _REACHED.items()}
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)

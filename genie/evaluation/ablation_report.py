@@ -11,7 +11,7 @@ from typing import Any
 from calib.errors import InputError
 from genie.evaluation.ablation import ABLATIONS, LEARNED, SABOTAGED, TECHNIQUES, Ablation
 from genie.evaluation.report import SHOWN_S
-from genie.variants import DENSE, GATED
+from genie.variants import DENSE, GATED, reached
 
 _GROUPS = {
     TECHNIQUES: "The same weights in each form. Times, work and bytes are of the benchmark named below.",
@@ -144,11 +144,7 @@ def _verdict(measured: Mapping[str, Any], worst: float) -> str:
     claim = measured["claim"]
     at_least = {each: measured[each] >= claim[each] for each in ("speed", "memory", "compute")}
     at_least["accuracy"] = worst >= float(claim["accuracy"].removesuffix("%"))
-    groups = {
-        "reached": [each for each, is_reached in at_least.items() if is_reached],
-        "not reached": [each for each, is_reached in at_least.items() if not is_reached],
-    }
-    return "; ".join(f"{told}: {', '.join(names)}" for told, names in groups.items() if names)
+    return reached(at_least)
 
 
 def _relative(result: Mapping[str, Any], dense: Mapping[str, Any]) -> list[float]:
