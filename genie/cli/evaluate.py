@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
@@ -13,9 +14,11 @@ from genie.cli.default_group import DefaultGroup
 from genie.cli.names import split_names
 
 if TYPE_CHECKING:
+    from genie.data.scenes import Scene
     from genie.evaluation.extras import Extras
-    from genie.evaluation.rollout import Evaluation
+    from genie.evaluation.rollout import Ego, Evaluation
     from genie.forecaster import Forecaster
+    from perception.metrics import Convention
 
 
 def register(app: typer.Typer) -> None:
@@ -82,32 +85,21 @@ def evaluate(
 ) -> None:
     """Forecast every window of the scenes and score it."""
     from rich.console import Console
-    from rich.progress import track
 
-    from calib.errors import InputError
     from genie.data.scenes import choose_scenes, load_scenes
-    from genie.evaluation import rollout
-    from genie.evaluation.extras import Extras
     from genie.evaluation.report import score_table
 
     protocol = _protocol(protocol, source)
     names = choose_scenes(dataroot, source, split_names(scenes) or None)
-    forecasters = [_forecaster(spec, tuple(split_names(ablate)), form, max_columns) for spec in model or []]
-    forecasters += [_recorded(path) for path in bag or []]
-    if not forecasters:
-        raise InputError("nothing to evaluate", expected="--model or --bag", fix="give one")
-    console = Console()
+    forecasters = _forecasters(model or [], bag or [], tuple(split_names(ablate)), form, max_columns)
     results, extras = [], []
     for forecaster in forecasters:
         read = load_scenes(dataroot, source, names, style)
-        # The bar goes to stderr: stdout is the table alone.
-        bar = track(read, forecaster.name, total=len(names), console=Console(stderr=True), transient=True)
-        extra = Extras(planning=ego != "given")
-        result = rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention, on_window=extra.add)
+        result, extra = _score(forecaster, read, len(names), protocol, ego, convention)
         results.append(replace(result, source=source))
         extras.append(extra)
     title = f"{dataroot.name}, {protocol} ({results[0].windows} windows), ego {ego}, mIoU {convention}, %"
-    console.print(score_table(results, title))
+    Console().print(score_table(results, title))
     for result, extra, forecaster in zip(results, extras, forecasters, strict=True):
         for line in [*extra.lines(), *_columns_of(forecaster)]:
             typer.echo(f"{result.model}: {line}")
@@ -115,6 +107,33 @@ def evaluate(
         _draw_reliability(reliability, {r.model: e for r, e in zip(results, extras, strict=True)})
     if json_file is not None:
         _write_scores(json_file, results, extras)
+
+
+def _forecasters(
+    models: list[str], bags: list[Path], parts: tuple[str, ...], form: str, max_columns: int
+) -> list[Forecaster]:
+    """Raises InputError if there is none."""
+    from calib.errors import InputError
+
+    found = [_forecaster(spec, parts, form, max_columns) for spec in models] + [_recorded(path) for path in bags]
+    if not found:
+        raise InputError("nothing to evaluate", expected="--model or --bag", fix="give one")
+    return found
+
+
+def _score(
+    forecaster: Forecaster, scenes: Iterable[Scene], count: int, protocol: str, ego: Ego, convention: Convention
+) -> tuple[Evaluation, Extras]:
+    from rich.console import Console
+    from rich.progress import track
+
+    from genie.evaluation import rollout
+    from genie.evaluation.extras import Extras
+
+    # The bar goes to stderr: stdout is the table alone.
+    bar = track(scenes, forecaster.name, total=count, console=Console(stderr=True), transient=True)
+    extra = Extras(planning=ego != "given")
+    return rollout.evaluate(forecaster, bar, protocol, ego=ego, convention=convention, on_window=extra.add), extra
 
 
 def _write_scores(path: Path, results: list[Evaluation], extras: list[Extras]) -> None:
